@@ -1,0 +1,1 @@
+//! The edge: one front door for Node.js and Python services.
