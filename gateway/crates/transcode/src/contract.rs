@@ -1,0 +1,241 @@
+//! The compiled contract: methods with their access rules, and the routes that lead to them.
+
+use std::{collections::BTreeMap, collections::HashMap, path::Path, sync::Arc};
+
+use http::uri::PathAndQuery;
+use prost_reflect::{DescriptorPool, FieldDescriptor, MessageDescriptor, MethodDescriptor};
+
+use crate::{
+    Access, LoadError, TranscodeError,
+    access::AccessReader,
+    load, request, response,
+    router::{Found, Router},
+    template::Template,
+};
+
+/// A set of contracts, ready to serve. Immutable: a reload compiles a new one and swaps it.
+#[derive(Debug)]
+pub struct Contract {
+    methods: Vec<Arc<Method>>,
+    by_grpc_path: HashMap<String, Arc<Method>>,
+    bindings: Vec<Arc<Binding>>,
+    router: Router,
+}
+
+/// One RPC of a contract.
+#[derive(Debug)]
+pub struct Method {
+    descriptor: MethodDescriptor,
+    grpc_path: PathAndQuery,
+    access: Access,
+}
+
+/// One HTTP binding of a method: where a field comes from, and what the answer is.
+#[derive(Debug)]
+pub(crate) struct Binding {
+    pub(crate) method: Arc<Method>,
+    pub(crate) verb: http::Method,
+    pub(crate) template: Template,
+    /// The fields that the template's variables set, in the template's order.
+    pub(crate) variables: Vec<Vec<FieldDescriptor>>,
+    pub(crate) body: Body,
+    pub(crate) response_body: Option<FieldDescriptor>,
+    pub(crate) input: MessageDescriptor,
+    pub(crate) output: MessageDescriptor,
+}
+
+/// What the HTTP body holds.
+#[derive(Debug)]
+pub(crate) enum Body {
+    None,
+    Message,
+    Field(FieldDescriptor),
+}
+
+/// An HTTP route of a contract, for listings.
+#[derive(Debug)]
+pub struct Route<'a> {
+    /// The HTTP method.
+    pub verb: &'a http::Method,
+    /// The path template as the contract spells it.
+    pub template: &'a str,
+    /// The RPC behind it.
+    pub method: &'a Arc<Method>,
+}
+
+/// What [`Contract::route`] found.
+#[derive(Debug)]
+pub enum Routed {
+    /// A binding matches.
+    Matched(Matched),
+    /// The path exists under other HTTP methods (for `Allow`; `HEAD` is listed where `GET` is).
+    MethodNotAllowed {
+        /// The methods that exist, sorted.
+        allow: Vec<http::Method>,
+    },
+    /// No binding has this path.
+    NotFound,
+}
+
+/// A request's binding with what its path captured. Owns what it needs, so it outlives a reload.
+#[derive(Debug)]
+pub struct Matched {
+    pub(crate) binding: Arc<Binding>,
+    /// Raw (still percent-encoded) values, one for each of the binding's variables.
+    pub(crate) captures: Vec<String>,
+}
+
+impl Contract {
+    /// Compiles folders of `.proto` files (each folder is an import root) and descriptor sets (`.binpb`) into one contract.
+    ///
+    /// `google/api/*` and `hybrid/options/v1/access.proto` need not be among them: copies are built in.
+    /// Blocking; fails on the first thing wrong, naming the file or method.
+    pub fn compile(paths: &[impl AsRef<Path>]) -> Result<Self, LoadError> {
+        Self::from_pool(&load::paths(paths)?)
+    }
+
+    /// Compiles `.proto` sources held in memory, keyed by import name.
+    pub fn from_sources(
+        files: &BTreeMap<impl AsRef<str> + Ord, impl AsRef<str>>,
+    ) -> Result<Self, LoadError> {
+        let files = files.iter().map(|(name, text)| (name.as_ref().to_owned(), text.as_ref().to_owned()));
+        Self::from_pool(&load::sources(files.collect())?)
+    }
+
+    /// Compiles an encoded `google.protobuf.FileDescriptorSet`.
+    pub fn from_descriptor_set(set: &[u8]) -> Result<Self, LoadError> {
+        let mut pool = DescriptorPool::new();
+        load::descriptor_set(&mut pool, "descriptor set", set)?;
+        Self::from_pool(&pool)
+    }
+
+    fn from_pool(pool: &DescriptorPool) -> Result<Self, LoadError> {
+        let access = AccessReader::new(pool);
+        let rules = load::HttpRules::new(pool);
+        let mut contract =
+            Self { methods: vec![], by_grpc_path: HashMap::new(), bindings: vec![], router: Router::default() };
+        for descriptor in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
+            let method = Arc::new(Method::new(descriptor, &access)?);
+            for rule in rules.read(&method.descriptor) {
+                let binding = Arc::new(Binding::new(&method, rule)?);
+                contract.router.insert(&binding)?;
+                contract.bindings.push(binding);
+            }
+            contract.by_grpc_path.insert(method.grpc_path.as_str().to_owned(), method.clone());
+            contract.methods.push(method);
+        }
+        Ok(contract)
+    }
+
+    /// All methods, with or without HTTP bindings.
+    pub fn methods(&self) -> &[Arc<Method>] {
+        &self.methods
+    }
+
+    /// All HTTP routes, in the contract's order.
+    pub fn routes(&self) -> impl Iterator<Item = Route<'_>> {
+        self.bindings.iter().map(|binding| Route {
+            verb: &binding.verb,
+            template: binding.template.text(),
+            method: &binding.method,
+        })
+    }
+
+    /// The method that a native gRPC call to `/package.Service/Method` means.
+    pub fn method_by_grpc_path(&self, path: &str) -> Option<&Arc<Method>> {
+        self.by_grpc_path.get(path)
+    }
+
+    /// Finds the binding for a request. `path` is as received, still percent-encoded and without the query.
+    ///
+    /// Literals win over `*`, `*` over `**`, a verb over its absence. `HEAD` uses the `GET` binding unless it has its own:
+    /// the caller leaves the body out. `OPTIONS` comes back as [`Routed::MethodNotAllowed`] with what to answer.
+    pub fn route(&self, verb: &http::Method, path: &str) -> Routed {
+        match self.router.find(verb, path) {
+            Found::Binding(binding, captures) => {
+                Routed::Matched(Matched { binding: binding.clone(), captures })
+            }
+            Found::OtherMethods(allow) => Routed::MethodNotAllowed { allow },
+            Found::Nothing => Routed::NotFound,
+        }
+    }
+}
+
+impl Method {
+    fn new(descriptor: MethodDescriptor, access: &AccessReader) -> Result<Self, LoadError> {
+        let path = format!("/{}/{}", descriptor.parent_service().full_name(), descriptor.name());
+        let grpc_path = path.parse().map_err(|_| LoadError::Rule {
+            method: descriptor.full_name().to_owned(),
+            problem: format!("{path} is not a valid URL path"),
+        })?;
+        Ok(Self { access: access.read(&descriptor), grpc_path, descriptor })
+    }
+
+    /// `hybrid.ai.v1.TextService.Embed`
+    pub fn full_name(&self) -> &str {
+        self.descriptor.full_name()
+    }
+
+    /// `Embed`
+    pub fn name(&self) -> &str {
+        self.descriptor.name()
+    }
+
+    /// `hybrid.ai.v1`: what the configuration maps to an upstream.
+    pub fn package(&self) -> &str {
+        self.descriptor.parent_file_ref().package_name()
+    }
+
+    /// `/hybrid.ai.v1.TextService/Embed`: the `:path` of the gRPC call.
+    pub fn grpc_path(&self) -> &PathAndQuery {
+        &self.grpc_path
+    }
+
+    /// Who may call it.
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Whether the client sends a stream of messages.
+    pub fn is_client_streaming(&self) -> bool {
+        self.descriptor.is_client_streaming()
+    }
+
+    /// Whether the server answers with a stream of messages.
+    pub fn is_server_streaming(&self) -> bool {
+        self.descriptor.is_server_streaming()
+    }
+}
+
+impl Matched {
+    /// The RPC to call.
+    pub fn method(&self) -> &Arc<Method> {
+        &self.binding.method
+    }
+
+    /// The template that matched, as the contract spells it: a label of bounded cardinality for metrics.
+    pub fn template(&self) -> &str {
+        self.binding.template.text()
+    }
+
+    /// Whether the binding reads the HTTP body at all. Where it does not, a body is an error.
+    pub fn takes_body(&self) -> bool {
+        !matches!(self.binding.body, Body::None)
+    }
+
+    /// Builds the protobuf request from the captures, the query string (without `?`) and the body.
+    ///
+    /// Strict: unknown fields and parameters, wrong types, duplicate keys and data after the JSON are errors, and all
+    /// of them are reported, up to a bound. An empty body stands for `{}`.
+    pub fn encode_request(&self, query: Option<&str>, body: &[u8]) -> Result<Vec<u8>, TranscodeError> {
+        request::encode(&self.binding, &self.captures, query, body)
+    }
+
+    /// Turns one protobuf response into proto3 JSON: lowerCamelCase names, 64-bit integers as strings, bytes as base64.
+    ///
+    /// Fields with their default value are left out, as the protobuf JSON mapping prescribes: what arrives here means
+    /// the same to every protobuf client. With `response_body` the named field alone is the document, default or not.
+    pub fn decode_response(&self, message: &[u8]) -> Result<Vec<u8>, TranscodeError> {
+        response::decode(&self.binding, message)
+    }
+}
