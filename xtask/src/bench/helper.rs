@@ -1,0 +1,86 @@
+//! The processes that the benchmarks start for themselves, on a core of their own.
+//! Their job comes as JSON in a hidden option; they answer with a line of JSON on stdout.
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+/// A helper's job.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Spec {
+    /// Serve HTTP and WebSocket echo until killed; says `{"port": …}`.
+    Upstream,
+    /// Drive WebSocket tunnels; says a [`Figures`].
+    Tunnels { target: Target, connections: usize, seconds: f64 },
+    /// Open WebSocket tunnels, say `{"open": …}`, keep them until killed.
+    IdleTunnels { target: Target, connections: usize },
+    /// Call Embed; says a [`Figures`].
+    Embed { call: super::ai_load::Call, concurrency: usize, seconds: f64 },
+}
+
+/// Where a load goes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Target {
+    /// `host:port`.
+    pub(super) address: String,
+    /// The request's path.
+    pub(super) path: String,
+    /// The bearer token that each request carries.
+    pub(super) token: String,
+}
+
+/// What a load generator counted.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Figures {
+    pub(super) requests: f64,
+    pub(super) per_second: f64,
+    pub(super) p50_ms: f64,
+    pub(super) p99_ms: f64,
+}
+
+impl Figures {
+    /// From each request's latency in µs.
+    pub(super) fn from_latencies(mut micros: Vec<u32>, seconds: f64) -> Result<Self> {
+        anyhow::ensure!(!micros.is_empty(), "no request was answered");
+        micros.sort_unstable();
+        let quantile = |q: f64| f64::from(micros[((micros.len() - 1) as f64 * q) as usize]) / 1000.0;
+        let requests = micros.len() as f64;
+        Ok(Self { requests, per_second: requests / seconds, p50_ms: quantile(0.5), p99_ms: quantile(0.99) })
+    }
+}
+
+/// Runs a helper on one thread of its own.
+pub(super) fn run(spec: &str) -> Result<()> {
+    let spec: Spec = serde_json::from_str(spec).context("the helper's job")?;
+    // A thread, because the caller may already be inside a runtime.
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(dispatch(spec))
+    });
+    thread.join().map_err(|_| anyhow::anyhow!("the helper panicked"))?
+}
+
+async fn dispatch(spec: Spec) -> Result<()> {
+    match spec {
+        Spec::Upstream => super::upstream::serve().await,
+        Spec::Tunnels { target, connections, seconds } => {
+            say(&super::tunnel_load::drive(&target, connections, seconds).await?)
+        }
+        Spec::IdleTunnels { target, connections } => {
+            let tunnels = super::tunnel_load::open(&target, connections).await?;
+            say(&serde_json::json!({"open": tunnels.len()}))?;
+            std::future::pending().await
+        }
+        Spec::Embed { call, concurrency, seconds } => {
+            say(&super::ai_load::drive(&call, concurrency, seconds).await?)
+        }
+    }
+}
+
+/// Prints one line of JSON.
+pub(super) fn say(value: &impl Serialize) -> Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", serde_json::to_string(value)?)?;
+    Ok(out.flush()?)
+}
