@@ -3,14 +3,14 @@
 use std::{collections::BTreeMap, collections::HashMap, path::Path, sync::Arc};
 
 use http::uri::PathAndQuery;
-use prost_reflect::{DescriptorPool, FieldDescriptor, MessageDescriptor, MethodDescriptor};
+use prost_reflect::{DescriptorPool, MethodDescriptor};
 
 use crate::{
     Access, LoadError, TranscodeError,
     access::AccessReader,
+    binding::{Binding, Body},
     load, request, response,
     router::{Found, Router},
-    template::Template,
 };
 
 /// A set of contracts, ready to serve. Immutable: a reload compiles a new one and swaps it.
@@ -26,30 +26,9 @@ pub struct Contract {
 #[derive(Debug)]
 pub struct Method {
     descriptor: MethodDescriptor,
+    package: String,
     grpc_path: PathAndQuery,
     access: Access,
-}
-
-/// One HTTP binding of a method: where a field comes from, and what the answer is.
-#[derive(Debug)]
-pub(crate) struct Binding {
-    pub(crate) method: Arc<Method>,
-    pub(crate) verb: http::Method,
-    pub(crate) template: Template,
-    /// The fields that the template's variables set, in the template's order.
-    pub(crate) variables: Vec<Vec<FieldDescriptor>>,
-    pub(crate) body: Body,
-    pub(crate) response_body: Option<FieldDescriptor>,
-    pub(crate) input: MessageDescriptor,
-    pub(crate) output: MessageDescriptor,
-}
-
-/// What the HTTP body holds.
-#[derive(Debug)]
-pub(crate) enum Body {
-    None,
-    Message,
-    Field(FieldDescriptor),
 }
 
 /// An HTTP route of a contract, for listings.
@@ -95,9 +74,7 @@ impl Contract {
     }
 
     /// Compiles `.proto` sources held in memory, keyed by import name.
-    pub fn from_sources(
-        files: &BTreeMap<impl AsRef<str> + Ord, impl AsRef<str>>,
-    ) -> Result<Self, LoadError> {
+    pub fn from_sources(files: &BTreeMap<impl AsRef<str> + Ord, impl AsRef<str>>) -> Result<Self, LoadError> {
         let files = files.iter().map(|(name, text)| (name.as_ref().to_owned(), text.as_ref().to_owned()));
         Self::from_pool(&load::sources(files.collect())?)
     }
@@ -112,12 +89,16 @@ impl Contract {
     fn from_pool(pool: &DescriptorPool) -> Result<Self, LoadError> {
         let access = AccessReader::new(pool);
         let rules = load::HttpRules::new(pool);
-        let mut contract =
-            Self { methods: vec![], by_grpc_path: HashMap::new(), bindings: vec![], router: Router::default() };
+        let mut contract = Self {
+            methods: vec![],
+            by_grpc_path: HashMap::new(),
+            bindings: vec![],
+            router: Router::default(),
+        };
         for descriptor in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
             let method = Arc::new(Method::new(descriptor, &access)?);
             for rule in rules.read(&method.descriptor) {
-                let binding = Arc::new(Binding::new(&method, rule)?);
+                let binding = Arc::new(Binding::new(&method, &method.descriptor, rule)?);
                 contract.router.insert(&binding)?;
                 contract.bindings.push(binding);
             }
@@ -168,7 +149,8 @@ impl Method {
             method: descriptor.full_name().to_owned(),
             problem: format!("{path} is not a valid URL path"),
         })?;
-        Ok(Self { access: access.read(&descriptor), grpc_path, descriptor })
+        let package = descriptor.parent_service().package_name().to_owned();
+        Ok(Self { access: access.read(&descriptor), package, grpc_path, descriptor })
     }
 
     /// `hybrid.ai.v1.TextService.Embed`
@@ -183,7 +165,7 @@ impl Method {
 
     /// `hybrid.ai.v1`: what the configuration maps to an upstream.
     pub fn package(&self) -> &str {
-        self.descriptor.parent_file_ref().package_name()
+        &self.package
     }
 
     /// `/hybrid.ai.v1.TextService/Embed`: the `:path` of the gRPC call.

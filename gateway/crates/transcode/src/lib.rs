@@ -12,7 +12,7 @@
 //!
 //! # Layout
 //!
-//! - `load`: files to a descriptor pool · `contract`: the pool to methods and bindings · `access`: the access option
+//! - `load`: files to a descriptor pool · `contract`, `binding`: the pool to methods and routes · `access`: the option
 //! - `template`, `router`: path templates and the trie that finds them
 //! - `json`, `scalar`, `query`, `request`: requests to protobuf · `response`: protobuf to JSON
 //! - [`status`]: gRPC status codes, their HTTP equivalents, and rich error details
@@ -35,6 +35,7 @@
 //! ```
 
 mod access;
+mod binding;
 mod contract;
 mod error;
 mod json;
