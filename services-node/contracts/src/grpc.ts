@@ -1,0 +1,135 @@
+// Turns a generated service description into a typed @grpc/grpc-js client or server
+// implementation: unary and server-streaming methods, which are all that the contracts use.
+import {
+  create,
+  type DescMethod,
+  type DescMethodServerStreaming,
+  type DescMethodUnary,
+  type DescService,
+  fromBinary,
+  type MessageInitShape,
+  type MessageShape,
+  toBinary,
+} from "@bufbuild/protobuf";
+import * as grpc from "@grpc/grpc-js";
+
+/** What accompanies one call. A deadline is required: no call may wait for ever. */
+export type CallOptions = { deadline: Date; metadata?: grpc.Metadata; signal?: AbortSignal };
+
+type Method<M> =
+  M extends DescMethodUnary<infer I, infer O>
+    ? (request: MessageInitShape<I>, options: CallOptions) => Promise<MessageShape<O>>
+    : M extends DescMethodServerStreaming<infer I, infer O>
+      ? (request: MessageInitShape<I>, options: CallOptions) => AsyncIterable<MessageShape<O>>
+      : never;
+
+/** A client of service S: one method for each of the contract's. */
+export type Client<S extends DescService> = { [K in keyof S["method"]]: Method<S["method"][K]> };
+
+type Handler<M> =
+  M extends DescMethodUnary<infer I, infer O>
+    ? (request: MessageShape<I>, call: grpc.ServerUnaryCall<unknown, unknown>) => Promise<MessageInitShape<O>>
+    : M extends DescMethodServerStreaming<infer I, infer O>
+      ? (request: MessageShape<I>, call: grpc.ServerWritableStream<unknown, unknown>) => AsyncIterable<MessageInitShape<O>>
+      : never;
+
+/** An implementation of service S. Throw `{ code, details }` for a gRPC status. */
+export type Implementation<S extends DescService> = { [K in keyof S["method"]]: Handler<S["method"][K]> };
+
+/** The grpc-js description of a service. */
+export function serviceDefinition(service: DescService): grpc.ServiceDefinition {
+  return Object.fromEntries(service.methods.map((method) => [method.localName, methodDefinition(method)]));
+}
+
+/** A client that calls the service over the given channel's connection. */
+export function createClient<S extends DescService>(service: S, connection: grpc.Client): Client<S> {
+  return Object.fromEntries(
+    service.methods.map((method) => {
+      const call = method.methodKind === "unary" ? callUnary : callServerStreaming;
+      return [method.localName, (request: object, options: CallOptions) => call(connection, method, request, options)];
+    }),
+  ) as Client<S>;
+}
+
+/** Adds an implementation of the service to a grpc-js server. */
+export function addService<S extends DescService>(server: grpc.Server, service: S, implementation: Implementation<S>) {
+  const handlers = implementation as Record<string, (request: unknown, call: unknown) => unknown>;
+  const entries = service.methods.map((method) => {
+    const handler = handlers[method.localName]!;
+    return [method.localName, method.methodKind === "unary" ? serveUnary(handler) : serveStreaming(handler)];
+  });
+  server.addService(serviceDefinition(service), Object.fromEntries(entries));
+}
+
+function methodDefinition(method: DescMethod): grpc.MethodDefinition<object, object> {
+  const { input, output } = method;
+  return {
+    path: `/${method.parent.typeName}/${method.name}`,
+    requestStream: method.methodKind === "client_streaming" || method.methodKind === "bidi_streaming",
+    responseStream: method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming",
+    requestSerialize: (message) => Buffer.from(toBinary(input, create(input, message as never))),
+    requestDeserialize: (bytes) => fromBinary(input, bytes),
+    responseSerialize: (message) => Buffer.from(toBinary(output, create(output, message as never))),
+    responseDeserialize: (bytes) => fromBinary(output, bytes),
+  };
+}
+
+function callUnary(connection: grpc.Client, method: DescMethod, request: object, options: CallOptions) {
+  const { path, requestSerialize, responseDeserialize } = methodDefinition(method);
+  return new Promise((resolve, reject) => {
+    const call = connection.makeUnaryRequest(
+      path,
+      requestSerialize,
+      responseDeserialize,
+      request,
+      options.metadata ?? new grpc.Metadata(),
+      { deadline: options.deadline },
+      (error, response) => (error ? reject(error) : resolve(response)),
+    );
+    cancelWith(options.signal, call);
+  });
+}
+
+function callServerStreaming(connection: grpc.Client, method: DescMethod, request: object, options: CallOptions) {
+  const { path, requestSerialize, responseDeserialize } = methodDefinition(method);
+  const metadata = options.metadata ?? new grpc.Metadata();
+  const call = connection.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request, metadata, {
+    deadline: options.deadline,
+  });
+  cancelWith(options.signal, call);
+  return call;
+}
+
+function cancelWith(signal: AbortSignal | undefined, call: grpc.Call & NodeJS.EventEmitter) {
+  if (!signal) return;
+  const cancel = () => call.cancel();
+  if (signal.aborted) return cancel();
+  signal.addEventListener("abort", cancel, { once: true });
+  call.once("status", () => signal.removeEventListener("abort", cancel));
+}
+
+function serveUnary(handler: (request: unknown, call: unknown) => unknown): grpc.handleUnaryCall<unknown, unknown> {
+  return async (call, callback) => {
+    try {
+      callback(null, await handler(call.request, call));
+    } catch (error) {
+      callback(error as grpc.ServiceError);
+    }
+  };
+}
+
+function serveStreaming(
+  handler: (request: unknown, call: unknown) => unknown,
+): grpc.handleServerStreamingCall<unknown, unknown> {
+  return async (call) => {
+    try {
+      for await (const message of handler(call.request, call) as AsyncIterable<unknown>) {
+        if (call.cancelled) return;
+        if (!call.write(message)) await new Promise<void>((resume) => call.once("drain", resume).once("close", resume));
+      }
+      call.end();
+    } catch (error) {
+      call.emit("error", error);
+    }
+  };
+}

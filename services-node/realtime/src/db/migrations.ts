@@ -1,0 +1,78 @@
+// The schema, step by step. A step that was released is never edited: add another.
+
+/** Migration N (from 1) is at index N - 1. */
+export const MIGRATIONS: readonly string[] = [
+  // 1: notes, who may read them, what changed, and what has yet to be indexed.
+  `
+  CREATE TABLE notes (
+    seq        INTEGER PRIMARY KEY AUTOINCREMENT,
+    id         TEXT NOT NULL UNIQUE,
+    title      TEXT NOT NULL,
+    text       TEXT NOT NULL,
+    owner      TEXT NOT NULL,
+    readers    TEXT NOT NULL,
+    revision   INTEGER NOT NULL,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL
+  ) STRICT;
+
+  -- Owner and readers, one row each, so that a list is an index scan.
+  CREATE TABLE note_access (
+    subject  TEXT NOT NULL,
+    note_seq INTEGER NOT NULL REFERENCES notes (seq) ON DELETE CASCADE,
+    PRIMARY KEY (subject, note_seq)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX note_access_by_note ON note_access (note_seq);
+
+  CREATE TABLE changes (
+    seq      INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind     TEXT NOT NULL,
+    note_id  TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    at       TEXT NOT NULL
+  ) STRICT;
+
+  -- Who is told about a change: visible = 1 who may read the note after it,
+  -- visible = 0 who could until then.
+  CREATE TABLE change_audience (
+    subject TEXT NOT NULL,
+    seq     INTEGER NOT NULL REFERENCES changes (seq) ON DELETE CASCADE,
+    visible INTEGER NOT NULL,
+    PRIMARY KEY (subject, seq)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX change_audience_by_seq ON change_audience (seq);
+
+  CREATE TABLE outbox (
+    seq             INTEGER PRIMARY KEY AUTOINCREMENT,
+    note_id         TEXT NOT NULL,
+    operation       TEXT NOT NULL CHECK (operation IN ('index', 'delete')),
+    revision        INTEGER NOT NULL,
+    state           TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'dead')),
+    attempts        INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at INTEGER NOT NULL DEFAULT 0,
+    last_error      TEXT,
+    created_at      INTEGER NOT NULL,
+    request_id      TEXT,
+    traceparent     TEXT
+  ) STRICT;
+  CREATE INDEX outbox_by_state ON outbox (state, seq);
+  CREATE INDEX outbox_by_note ON outbox (note_id, seq);
+  `,
+  // 2: collaborative documents: a snapshot and the updates since. unsettled = 1 while the
+  // note's text has yet to follow.
+  `
+  CREATE TABLE collab_documents (
+    note_id   TEXT PRIMARY KEY,
+    snapshot  BLOB NOT NULL,
+    unsettled INTEGER NOT NULL DEFAULT 0
+  ) STRICT;
+  CREATE INDEX collab_unsettled ON collab_documents (note_id) WHERE unsettled = 1;
+
+  CREATE TABLE collab_updates (
+    seq     INTEGER PRIMARY KEY AUTOINCREMENT,
+    note_id TEXT NOT NULL REFERENCES collab_documents (note_id) ON DELETE CASCADE,
+    payload BLOB NOT NULL
+  ) STRICT;
+  CREATE INDEX collab_updates_by_note ON collab_updates (note_id, seq);
+  `,
+];
