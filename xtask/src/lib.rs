@@ -1,10 +1,12 @@
 //! The project's commands as a library.
 //!
 //! # Layout
+//! - [`bench`]: the gateway beside its peers.
 //! - [`stack`]: the processes of `stack.toml`: set-up, start, readiness, restart, stop.
 //! - [`grpc`]: a gRPC client without generated code.
 //! - [`term`]: what is written on the terminal.
 
+pub mod bench;
 pub mod grpc;
 pub mod stack;
 pub mod term;

@@ -54,7 +54,7 @@ pub(super) fn program(name: &str) -> PathBuf {
 
 /// The repository's root.
 pub(super) fn root() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    crate::root()
 }
 
 /// A token that the benchmarks' gateway accepts, valid for an hour.
