@@ -1,0 +1,132 @@
+//! A client that goes away, by FIN or by RST: the work that it caused stops, in the queue, between tokens and
+//! after the running kernel. Python's metrics say when.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use blackbox::{
+    Sut,
+    raw::{Leave, Raw},
+    runner::Group,
+    wait::eventually,
+};
+
+pub(crate) fn add(group: Group) -> Group {
+    group
+        .test("a FIN stops a chat between tokens within 50 ms", |sut| tokens(sut, Leave::Fin))
+        .test("an RST stops a chat between tokens within 50 ms", |sut| tokens(sut, Leave::Rst))
+        .test("a FIN takes a chat out of the queue within 50 ms", |sut| queued(sut, Leave::Fin))
+        .test("an RST takes a chat out of the queue within 50 ms", |sut| queued(sut, Leave::Rst))
+        .test("a FIN stops a chat that reads its prompt within 250 ms", |sut| kernel(sut, Leave::Fin))
+        .test("an RST stops a chat that reads its prompt within 250 ms", |sut| kernel(sut, Leave::Rst))
+}
+
+/// Attempts whose median is judged: the machine has more to do than this test.
+const ATTEMPTS: usize = 5;
+
+/// A chat that would go on for several seconds.
+async fn chat(sut: &Sut, prompt: &str) -> Result<Raw> {
+    let (address, token) = (sut.address("public"), sut.token("alice")?);
+    let message = serde_json::json!({"role": "CHAT_ROLE_USER", "content": prompt});
+    let body = serde_json::json!({"messages": [message], "maxTokens": 1024, "temperature": 1.0}).to_string();
+    let request = format!(
+        "POST /v1/assistant:chat HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    Raw::send(&address, &request).await
+}
+
+/// Waits until `fits` holds for (active generations, cancelled ones) and says how long ago the question was put
+/// whose answer was the first to fit.
+async fn until(sut: &Sut, what: &str, bound: Duration, fits: impl Fn(f64, f64) -> bool) -> Result<Duration> {
+    let started = Instant::now();
+    loop {
+        let asked = started.elapsed();
+        let metrics = sut.metrics("ai-metrics").await?;
+        let (active, cancelled) =
+            (metrics.sum("ai_generations_active", &[]), metrics.sum("ai_cancelled_total", &[]));
+        if fits(active, cancelled) {
+            return Ok(asked);
+        }
+        ensure!(asked < bound, "{what}: not within {bound:?}; active {active}, cancelled {cancelled}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+async fn idle(sut: &Sut) -> Result<f64> {
+    eventually("no generation", Duration::from_secs(10), || async {
+        let metrics = sut.metrics("ai-metrics").await?;
+        ensure!(metrics.has("ai_generations_active"), "ai_generations_active is not there");
+        ensure!(metrics.sum("ai_generations_active", &[]) == 0.0, "one is active");
+        Ok(metrics.sum("ai_cancelled_total", &[]))
+    })
+    .await
+}
+
+fn judge(mut times: Vec<Duration>, bound: Duration) -> Result<()> {
+    times.sort();
+    let median = times[times.len() / 2];
+    ensure!(median <= bound, "the median is {median:?}, over {bound:?}: {times:?}");
+    Ok(())
+}
+
+async fn tokens(sut: Arc<Sut>, leave: Leave) -> Result<()> {
+    let mut times = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let before = idle(&sut).await?;
+        let mut client = chat(&sut, "Tell a very long story about a river.").await?;
+        client.until("\"delta\"").await?;
+        let _socket = client.leave(leave).await?;
+        let stopped = |active, cancelled| active == 0.0 && cancelled > before;
+        times.push(until(&sut, "the chat stopped", Duration::from_secs(2), stopped).await?);
+    }
+    judge(times, Duration::from_millis(50))
+}
+
+async fn queued(sut: Arc<Sut>, leave: Leave) -> Result<()> {
+    let mut times = Vec::new();
+    for _ in 0..ATTEMPTS {
+        idle(&sut).await?;
+        let mut running = chat(&sut, "Tell a very long story about a mountain.").await?;
+        running.until("\"delta\"").await?;
+        let before = sut.metrics("ai-metrics").await?.sum("ai_cancelled_total", &["stage=\"queued\""]);
+        let waiting = chat(&sut, "Tell another story.").await?;
+        eventually("a chat in the queue", Duration::from_secs(2), || async {
+            let metrics = sut.metrics("ai-metrics").await?;
+            ensure!(metrics.sum("ai_queue_depth", &[]) >= 1.0, "the queue is empty");
+            Ok(())
+        })
+        .await?;
+        let _socket = waiting.leave(leave).await?;
+        let started = Instant::now();
+        let elapsed = loop {
+            let asked = started.elapsed();
+            let cancelled = sut.metrics("ai-metrics").await?.sum("ai_cancelled_total", &["stage=\"queued\""]);
+            if cancelled > before {
+                break asked;
+            }
+            ensure!(asked < Duration::from_secs(2), "the queued chat was not cancelled");
+        };
+        times.push(elapsed);
+        running.leave(Leave::Rst).await?;
+    }
+    judge(times, Duration::from_millis(50))
+}
+
+async fn kernel(sut: Arc<Sut>, leave: Leave) -> Result<()> {
+    let prompt = "The river bends around the old mill and runs on to the sea. ".repeat(80);
+    let mut times = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let before = idle(&sut).await?;
+        let client = chat(&sut, &prompt).await?;
+        until(&sut, "the chat began", Duration::from_secs(2), |active, _| active > 0.0).await?;
+        let _socket = client.leave(leave).await?;
+        let stopped = |active, cancelled| active == 0.0 && cancelled > before;
+        times.push(until(&sut, "the chat stopped", Duration::from_secs(5), stopped).await?);
+    }
+    judge(times, Duration::from_millis(250))
+}
