@@ -1,0 +1,220 @@
+//! Header hygiene between two hops: what belongs to one connection stays there, what only the gateway may say is
+//! stripped from what others say, and the forwarding headers are written anew.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use std::{
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+};
+
+/// The identity that the gateway passes on.
+pub const IDENTITY: HeaderName = HeaderName::from_static("x-hybrid-identity");
+/// The identity for which a service acts.
+pub const ON_BEHALF_OF: HeaderName = HeaderName::from_static("x-hybrid-on-behalf-of");
+/// The remaining budget in seconds.
+pub const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("request-timeout");
+/// Timings of each hop, for the caller.
+pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const OURS: &str = "x-hybrid-";
+
+/// What one look over a head's names finds, so that the usual head costs no further look-ups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scan {
+    /// Bytes of all names and values.
+    pub size: usize,
+    /// A header of this connection only is there.
+    pub hop: bool,
+    /// A header is there that only the gateway may set.
+    pub ours: bool,
+    /// An upgrade is asked for or granted.
+    pub upgrade: bool,
+}
+
+/// Looks over a head once.
+pub fn scan(headers: &HeaderMap) -> Scan {
+    let mut found = Scan::default();
+    for (name, value) in headers {
+        let name = name.as_str();
+        found.size += name.len() + value.len() + 4;
+        match name {
+            "upgrade" => (found.upgrade, found.hop) = (true, true),
+            _ if is_hop(name) => found.hop = true,
+            _ if name.starts_with(OURS) => found.ours = true,
+            _ => {}
+        }
+    }
+    found
+}
+
+fn is_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "expect"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// Removes what `scan` found. An upgrade is put back by whoever tunnels.
+pub fn strip(headers: &mut HeaderMap, found: Scan) {
+    if !found.hop && !found.ours {
+        return;
+    }
+    let mut doomed: Vec<HeaderName> = Vec::new();
+    for value in headers.get_all(header::CONNECTION) {
+        let named = value.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii);
+        // A peer may name its own extensions, not what frames or addresses the message.
+        let may = |name: &HeaderName| !matches!(name.as_str(), "host" | "content-length" | "cookie" | "authorization");
+        doomed.extend(named.filter_map(|name| HeaderName::from_bytes(name).ok()).filter(may));
+    }
+    doomed.extend(headers.keys().filter(|name| is_hop(name.as_str()) || name.as_str().starts_with(OURS)).cloned());
+    for name in doomed {
+        headers.remove(name);
+    }
+}
+
+/// Removes every copy of the headers that only the gateway may set.
+pub fn strip_ours(headers: &mut HeaderMap) {
+    let doomed: Vec<_> = headers.keys().filter(|name| name.as_str().starts_with(OURS)).cloned().collect();
+    for name in doomed {
+        headers.remove(name);
+    }
+}
+
+/// Whether `connection` lists `token`.
+pub fn connection_has(headers: &HeaderMap, token: &[u8]) -> bool {
+    let mut values = headers.get_all(header::CONNECTION).iter();
+    values.any(|v| v.as_bytes().split(|&b| b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(token)))
+}
+
+/// `forwarded` and its older relatives for one client connection; rendered once for each host that it names.
+pub struct Forwarded {
+    client: HeaderValue,
+    node: String,
+    last: Mutex<Option<(HeaderValue, HeaderValue)>>,
+}
+
+impl Forwarded {
+    /// For connections from `client`.
+    pub fn new(client: IpAddr) -> Self {
+        let client = client.to_canonical();
+        let node = if client.is_ipv6() { format!("\"[{client}]\"") } else { client.to_string() };
+        // An address is always a valid header value.
+        let client = HeaderValue::try_from(client.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        Self { client, node, last: Mutex::new(None) }
+    }
+
+    /// Writes the headers; what the client claimed is replaced.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        const HTTP: HeaderValue = HeaderValue::from_static("http");
+        if let Some(host) = headers.get(header::HOST).cloned() {
+            headers.insert(header::FORWARDED, self.rendered(&host));
+            headers.insert(FORWARDED_HOST, host);
+        }
+        headers.insert(FORWARDED_FOR, self.client.clone());
+        headers.insert(FORWARDED_PROTO, HTTP);
+    }
+
+    fn rendered(&self, host: &HeaderValue) -> HeaderValue {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, value)) = last.as_ref().filter(|(known, _)| known == host) {
+            return value.clone();
+        }
+        let text = host.to_str().unwrap_or_default().replace(['"', '\\'], "");
+        let value = format!("for={};host=\"{text}\";proto=http", self.node);
+        let value = HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static("for=unknown"));
+        *last = Some((host.clone(), value.clone()));
+        value
+    }
+}
+
+/// `server-timing` of a response: the gateway's own time, the upstream's, and what the upstream said itself.
+pub fn server_timing(total: u32, upstream: Option<u32>, theirs: Option<&HeaderValue>) -> HeaderValue {
+    let mut out = Vec::with_capacity(48 + theirs.map_or(0, |t| t.len() + 2));
+    out.extend_from_slice(b"gateway;dur=");
+    put_millis(&mut out, total.saturating_sub(upstream.unwrap_or(0)));
+    if let Some(upstream) = upstream {
+        out.extend_from_slice(b", upstream;dur=");
+        put_millis(&mut out, upstream);
+    }
+    if let Some(theirs) = theirs {
+        out.extend_from_slice(b", ");
+        out.extend_from_slice(theirs.as_bytes());
+    }
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(out)).unwrap_or_else(|_| HeaderValue::from_static("gateway"))
+}
+
+/// Microseconds as milliseconds with three decimals.
+fn put_millis(out: &mut Vec<u8>, micros: u32) {
+    use std::io::Write;
+    let _ = write!(out, "{}.{:03}", micros / 1000, micros % 1000);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect()
+    }
+
+    #[test]
+    fn what_belongs_to_one_connection_stays_there() {
+        let mut headers = map(&[
+            ("connection", "keep-alive, X-Secret-Hop, content-length"),
+            ("x-secret-hop", "1"),
+            ("content-length", "3"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("proxy-authorization", "x"),
+            ("accept", "*/*"),
+        ]);
+        let found = scan(&headers);
+        assert!(found.hop && found.upgrade && !found.ours);
+        strip(&mut headers, found);
+        assert_eq!(headers, map(&[("content-length", "3"), ("accept", "*/*")]));
+    }
+
+    #[test]
+    fn spoofed_headers_of_ours_go() {
+        let mut headers = map(&[("x-hybrid-identity", "forged"), ("x-hybrid-anything", "1"), ("accept", "*/*")]);
+        let found = scan(&headers);
+        strip(&mut headers, found);
+        assert_eq!(headers, map(&[("accept", "*/*")]));
+    }
+
+    #[test]
+    fn forwarding_headers_replace_what_the_client_claims() {
+        let mut headers = map(&[("host", "a.example:80"), ("x-forwarded-for", "6.6.6.6"), ("forwarded", "for=6.6.6.6")]);
+        let forwarded = Forwarded::new([127, 0, 0, 1].into());
+        forwarded.apply(&mut headers);
+        assert_eq!(headers["forwarded"], "for=127.0.0.1;host=\"a.example:80\";proto=http");
+        assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
+        assert_eq!(headers["x-forwarded-host"], "a.example:80");
+        let mut other = map(&[("host", "b.example")]);
+        forwarded.apply(&mut other);
+        assert_eq!(other["forwarded"], "for=127.0.0.1;host=\"b.example\";proto=http");
+        let mut v6 = map(&[("host", "c")]);
+        Forwarded::new("::1".parse().unwrap()).apply(&mut v6);
+        assert_eq!(v6["forwarded"], "for=\"[::1]\";host=\"c\";proto=http");
+    }
+
+    #[test]
+    fn timings_split_the_total() {
+        let theirs = HeaderValue::from_static("db;dur=1");
+        assert_eq!(server_timing(2500, Some(2044), None), "gateway;dur=0.456, upstream;dur=2.044");
+        assert_eq!(server_timing(2500, Some(2000), Some(&theirs)), "gateway;dur=0.500, upstream;dur=2.000, db;dur=1");
+        assert_eq!(server_timing(7, None, None), "gateway;dur=0.007");
+    }
+}

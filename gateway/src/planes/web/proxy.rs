@@ -1,0 +1,168 @@
+//! Takes one request to an HTTP upstream and its response back. The hot path: nothing here is boxed, looked up by
+//! name or formatted that need not be.
+
+use super::{routes::Route, tunnel, tunnel::Tunnels};
+use crate::{
+    edge::{
+        Body, Code, Context, Problem,
+        headers::{self, Forwarded, IDENTITY, REQUEST_TIMEOUT, Scan},
+        trace::{REQUEST_ID, TRACEPARENT},
+    },
+    upstream::{
+        RequestBody,
+        http1::{Lease, SendError, Wait},
+    },
+};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use hyper::body::Incoming;
+use std::{sync::Arc, time::Duration, time::Instant};
+
+/// The web plane of one configuration.
+pub struct WebPlane {
+    /// Limits and times of tunnels.
+    pub tunnel: tunnel::Settings,
+    /// The open tunnels.
+    pub tunnels: Arc<Tunnels>,
+}
+
+impl WebPlane {
+    /// Serves a request whose access has been checked; `found` is the scan of its headers.
+    pub async fn call(&self, context: &Context, route: &Route, forwarded: &Forwarded, found: Scan, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
+        let pool = route.upstream.http.as_ref().ok_or_else(|| Problem::new(Code::Internal, "The route has no HTTP upstream."))?;
+        let upgrade = found.upgrade && route.websocket && tunnel::is_websocket(&request);
+        if upgrade {
+            tunnel::check(&request)?;
+            self.tunnels.admit(self.tunnel.limit)?;
+        }
+        let (mut parts, incoming) = request.into_parts();
+        check_length(&parts.headers, route.body_bytes)?;
+        let client = upgrade.then(|| parts.extensions.remove::<hyper::upgrade::OnUpgrade>()).flatten();
+        let mut outgoing = Request::new(RequestBody::new(incoming, route.body_bytes));
+        *outgoing.uri_mut() = origin_form(parts.uri);
+        *outgoing.method_mut() = parts.method;
+        write_headers(&mut parts.headers, context, route, forwarded, found);
+        if upgrade {
+            tunnel::ask(&mut parts.headers);
+        }
+        *outgoing.headers_mut() = parts.headers;
+        let deadline = if upgrade { context.start + self.tunnel.handshake } else { context.deadline };
+        let sent = Instant::now();
+        let wait = Wait { start: context.start, deadline, absolute: context.client_deadline && !upgrade };
+        let result = pool.send(outgoing, wait).await;
+        context.set_upstream_time(sent.elapsed());
+        let (response, lease) = result.map_err(|error| refuse(&error, context, route))?;
+        match (response.status(), client) {
+            (StatusCode::SWITCHING_PROTOCOLS, Some(client)) => self.switch(response, lease, client, context, route),
+            (StatusCode::SWITCHING_PROTOCOLS, None) => Err(Problem::new(Code::BadGateway, "The upstream changed the protocol unasked.")),
+            _ => Ok(receive(response, lease)),
+        }
+    }
+
+    fn switch(&self, response: Response<Incoming>, lease: Lease, client: hyper::upgrade::OnUpgrade, context: &Context, route: &Route) -> Result<Response<Body>, Problem> {
+        if !tunnel::granted(response.headers()) {
+            return Err(Problem::new(Code::BadGateway, "The upstream's answer to the upgrade is not one to WebSocket."));
+        }
+        let (mut parts, _) = response.into_parts();
+        let found = headers::scan(&parts.headers);
+        headers::strip(&mut parts.headers, found);
+        tunnel::ask(&mut parts.headers);
+        let (upstream, early) = lease.into_socket();
+        self.tunnels.open(self.tunnel, client, upstream, early);
+        tracing::debug!(route = route.metrics.name(), request_id = context.request_id_str(), "tunnel opened");
+        let mut out = Response::new(Body::empty());
+        *out.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *out.headers_mut() = parts.headers;
+        Ok(out)
+    }
+}
+
+fn check_length(headers: &HeaderMap, limit: u64) -> Result<(), Problem> {
+    let Some(length) = headers.get(header::CONTENT_LENGTH) else { return Ok(()) };
+    match length.to_str().ok().and_then(|text| text.parse::<u64>().ok()) {
+        Some(length) if length <= limit => Ok(()),
+        _ => Err(too_large()),
+    }
+}
+
+fn too_large() -> Problem {
+    Problem::new(Code::BodyTooLarge, "The body exceeds the limit.")
+}
+
+/// Upstreams get the path and query only, as origin servers want it.
+fn origin_form(uri: Uri) -> Uri {
+    if uri.scheme().is_none() && uri.authority().is_none() {
+        return uri;
+    }
+    let path = uri.into_parts().path_and_query;
+    path.map_or_else(|| Uri::from_static("/"), Uri::from)
+}
+
+fn write_headers(headers: &mut HeaderMap, context: &Context, route: &Route, forwarded: &Forwarded, found: Scan) {
+    headers::strip(headers, found);
+    if !route.forward_authorization {
+        headers.remove(header::AUTHORIZATION);
+    }
+    headers.insert(REQUEST_ID, context.request_id.clone());
+    headers.insert(TRACEPARENT, context.traceparent.clone());
+    let timeout = if context.client_deadline { seconds(context.remaining()) } else { route.budget_header.clone() };
+    headers.insert(REQUEST_TIMEOUT, timeout);
+    if let Some(minter) = &route.upstream.minter {
+        headers.insert(IDENTITY, minter.identity(&context.caller, context.start));
+    }
+    forwarded.apply(headers);
+}
+
+/// A duration as `request-timeout` says it.
+pub(super) fn seconds(budget: Duration) -> HeaderValue {
+    let text = format!("{}.{:03}", budget.as_secs(), budget.subsec_millis());
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("0"))
+}
+
+fn receive(response: Response<Incoming>, lease: Lease) -> Response<Body> {
+    let (mut parts, incoming) = response.into_parts();
+    let found = headers::scan(&parts.headers);
+    headers::strip(&mut parts.headers, found);
+    // Each hop speaks its own version.
+    parts.version = Version::HTTP_11;
+    Response::from_parts(parts, Body::proxied(incoming, Box::new(lease)))
+}
+
+fn refuse(error: &SendError, context: &Context, route: &Route) -> Problem {
+    let upstream = &route.upstream.name;
+    if !matches!(error, SendError::BodyTooLarge | SendError::BodyIncomplete) {
+        tracing::warn!(upstream, %error, request_id = context.request_id_str(), "the upstream did not answer");
+    }
+    match error {
+        SendError::Overloaded => Problem::new(Code::Overloaded, "Too many requests wait for this upstream."),
+        SendError::Connect(_) => Problem::new(Code::UpstreamUnavailable, "The upstream cannot be reached."),
+        SendError::Timeout => Problem::new(Code::GatewayTimeout, "The upstream did not answer in time."),
+        SendError::Broken(_) => Problem::new(Code::BadGateway, "The upstream broke the connection or did not speak HTTP."),
+        SendError::BodyTooLarge => too_large(),
+        SendError::BodyIncomplete => Problem::new(Code::RequestTimeout, "The request's body did not arrive in time."),
+    }
+}
+
+/// Whether a request has (or may have) content.
+pub(super) fn has_content(method: &Method, headers: &HeaderMap) -> bool {
+    let length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    length || headers.contains_key(header::TRANSFER_ENCODING) || method == Method::CONNECT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_are_decimal_seconds() {
+        for (millis, text) in [(30_000, "30"), (250, "0.25"), (1_500, "1.5"), (10, "0.01")] {
+            assert_eq!(seconds(Duration::from_millis(millis)), text);
+        }
+    }
+
+    #[test]
+    fn upstreams_get_origin_form() {
+        assert_eq!(origin_form(Uri::from_static("http://a.example/x?y=1")), "/x?y=1");
+        assert_eq!(origin_form(Uri::from_static("/x?y=1")), "/x?y=1");
+    }
+}

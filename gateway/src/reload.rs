@@ -1,0 +1,71 @@
+//! Reload: reads the file again and swaps everything built from it at once. A bad file changes nothing.
+
+use crate::{
+    config,
+    snapshot::{Lasting, Snapshot},
+};
+use arc_swap::ArcSwap;
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+use tokio::sync::Mutex;
+
+/// Reloads the configuration of a running gateway.
+pub(crate) struct Reloader {
+    current: Arc<ArcSwap<Snapshot>>,
+    lasting: Lasting,
+    source: Option<PathBuf>,
+    /// One reload at a time.
+    turn: Mutex<()>,
+}
+
+impl Reloader {
+    pub(crate) fn new(current: Arc<ArcSwap<Snapshot>>, lasting: Lasting, source: Option<PathBuf>) -> Self {
+        Self { current, lasting, source, turn: Mutex::new(()) }
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    pub(crate) fn lasting(&self) -> &Lasting {
+        &self.lasting
+    }
+
+    /// The names of what takes effect at the next start only, or why nothing changed.
+    pub(crate) async fn reload(&self) -> Result<Vec<String>, String> {
+        let _turn = self.turn.lock().await;
+        let result = self.swap();
+        let counter = &self.lasting.metrics.reloads[usize::from(result.is_err())];
+        counter.fetch_add(1, Relaxed);
+        match &result {
+            Ok(ignored) => tracing::info!(at_next_start = ?ignored, "configuration reloaded"),
+            Err(error) => tracing::error!(%error, "configuration refused; the old one stays"),
+        }
+        result
+    }
+
+    fn swap(&self) -> Result<Vec<String>, String> {
+        let source = self.source.as_ref().ok_or("the gateway was started without a configuration file")?;
+        let config = config::load(source).map_err(|error| error.to_string())?;
+        let old = self.snapshot();
+        let ignored = at_next_start(&old.config, &config);
+        let new = Snapshot::build(config, &self.lasting, Some(&old))?;
+        new.upstreams.start();
+        self.current.store(Arc::new(new));
+        Ok(ignored)
+    }
+}
+
+/// What a running gateway cannot change.
+fn at_next_start(old: &config::Config, new: &config::Config) -> Vec<String> {
+    let changed = [
+        ("listen.public", old.listen.public != new.listen.public),
+        ("listen.internal", old.listen.internal != new.listen.internal),
+        ("listen.admin", old.listen.admin != new.listen.admin),
+        ("limits.connections", old.limits.connections != new.limits.connections),
+        ("log", (old.log.format, &old.log.level, old.log.access) != (new.log.format, &new.log.level, new.log.access)),
+    ];
+    changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key.to_owned()).collect()
+}
