@@ -1,0 +1,132 @@
+"""The service's configuration, and the only reader of the environment.
+
+A bad value is a ConfigError that names the key, the value and what is allowed. `NAME_FILE` gives a secret's file.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+SERVICE_FOLDER = Path(__file__).resolve().parent.parent.parent
+
+
+class ConfigError(Exception):
+    """A key has a value that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """An OpenAI-compatible server that writes answers and chats instead of the model here."""
+
+    base_url: str
+    model: str
+    api_key: str
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every setting, checked. README.md has the table of keys."""
+
+    secret: bytes
+    listen: str
+    metrics_listen: str
+    data_dir: Path
+    models_dir: Path
+    documents_dir: Path | None
+    upstream: Upstream | None
+    log_format: str
+    log_level: str
+    threads: int  # of onnxruntime and of the language model, each
+    embed_queue: int  # texts that may wait
+    embed_batch_tokens: int  # padded tokens in one run of the embedder
+    chat_queue: int  # chats that may wait
+    chat_context: int  # tokens that a chat may have, its prompt included
+    chat_load: str  # "lazy": at first use; "background": after start
+    shutdown_seconds: float
+
+
+class _Reader:
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = environment
+
+    def text(self, key: str, default: str) -> str:
+        return self.environment.get(key, "").strip() or default
+
+    def secret(self, key: str) -> str:
+        value, file = self.text(key, ""), self.text(key + "_FILE", "")
+        if value and file:
+            raise ConfigError(f"{key} and {key}_FILE are both set; only one is allowed")
+        if not file:
+            return value
+        try:
+            return Path(file).read_text().strip()
+        except OSError as error:
+            raise ConfigError(f"{key}_FILE={file!r}: cannot be read ({error.strerror}); a readable file is needed") from None
+
+    def choice(self, key: str, default: str, allowed: tuple[str, ...]) -> str:
+        value = self.text(key, default)
+        if value not in allowed:
+            raise ConfigError(f"{key}={value!r}: allowed are {', '.join(allowed)}")
+        return value
+
+    def integer(self, key: str, default: int, low: int, high: int) -> int:
+        value = self.text(key, str(default))
+        if not value.isascii() or not value.isdigit() or not low <= int(value) <= high:
+            raise ConfigError(f"{key}={value!r}: allowed is a whole number from {low} to {high}")
+        return int(value)
+
+    def address(self, key: str, default: str) -> str:
+        value = self.text(key, default)
+        host, colon, port = value.rpartition(":")
+        if not host or not colon or not port.isdigit() or int(port) > 65535:
+            raise ConfigError(f"{key}={value!r}: allowed is host:port, for example {default}")
+        return value
+
+
+def load(environment: Mapping[str, str] | None = None) -> Config:
+    """Reads and checks the configuration. Raises ConfigError."""
+    read = _Reader(os.environ if environment is None else environment)
+    secret = read.secret("SERVICE_SECRET").encode()
+    if len(secret) < 32:
+        raise ConfigError(f"SERVICE_SECRET: {len(secret)} bytes long; at least 32 are needed (or SERVICE_SECRET_FILE)")
+    return Config(
+        secret=secret,
+        listen=read.address("AI_LISTEN", "127.0.0.1:8092"),
+        metrics_listen=read.address("AI_METRICS_LISTEN", "127.0.0.1:8093"),
+        data_dir=Path(read.text("AI_DATA_DIR", str(SERVICE_FOLDER / ".data"))),
+        models_dir=Path(read.text("AI_MODELS_DIR", str(SERVICE_FOLDER / ".models"))),
+        documents_dir=_documents_dir(read),
+        upstream=_upstream(read),
+        log_format=read.choice("LOG_FORMAT", "human", ("human", "json")),
+        log_level=read.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "warn", "error")),
+        threads=read.integer("AI_THREADS", 2, 1, 256),
+        embed_queue=read.integer("AI_EMBED_QUEUE", 4096, 256, 1_000_000),
+        embed_batch_tokens=read.integer("AI_EMBED_BATCH_TOKENS", 1024, 256, 65_536),
+        chat_queue=read.integer("AI_CHAT_QUEUE", 16, 1, 10_000),
+        chat_context=read.integer("AI_CHAT_CONTEXT", 2048, 512, 8192),
+        chat_load=read.choice("AI_CHAT_LOAD", "lazy", ("lazy", "background")),
+        shutdown_seconds=float(read.integer("AI_SHUTDOWN_SECONDS", 10, 0, 600)),
+    )
+
+
+def _documents_dir(read: _Reader) -> Path | None:
+    """Unset: the repository's root. Set but empty: no documents."""
+    if "AI_DOCUMENTS_DIR" in read.environment and not read.environment["AI_DOCUMENTS_DIR"].strip():
+        return None
+    folder = Path(read.text("AI_DOCUMENTS_DIR", str(SERVICE_FOLDER.parent.parent)))
+    if not folder.is_dir():
+        raise ConfigError(f"AI_DOCUMENTS_DIR={str(folder)!r}: is not a folder; a folder, or nothing, is allowed")
+    return folder
+
+
+def _upstream(read: _Reader) -> Upstream | None:
+    url = read.text("AI_OPENAI_BASE_URL", "").rstrip("/")
+    if not url:
+        return None
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"AI_OPENAI_BASE_URL={url!r}: allowed is an http:// or https:// URL, for example http://host/v1")
+    model = read.text("AI_OPENAI_MODEL", "")
+    if not model:
+        raise ConfigError("AI_OPENAI_MODEL='': a model's name is needed where AI_OPENAI_BASE_URL is set")
+    return Upstream(url, model, read.secret("AI_OPENAI_API_KEY"))

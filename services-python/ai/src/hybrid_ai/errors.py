@@ -1,0 +1,74 @@
+"""The catalogue of errors that callers see: each a gRPC status, with google.rpc details where they help.
+
+PublicError ← InvalidArgument, Unauthenticated, Overloaded, Unavailable, Internal. Anything else that is raised is a
+fault of this service: it is logged, and the caller sees Internal without its text.
+"""
+
+from collections.abc import Sequence
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+DETAILS_KEY = "grpc-status-details-bin"
+
+
+class PublicError(Exception):
+    """What the caller sees. `details` are google.rpc messages."""
+
+    code = grpc.StatusCode.INTERNAL
+
+    def __init__(self, message: str, details: Sequence[Message] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+    def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
+        """The google.rpc.Status as metadata; empty without details."""
+        if not self.details:
+            return ()
+        number: int = self.code.value[0]
+        status = status_pb2.Status(code=number, message=self.message)
+        for detail in self.details:
+            status.details.add().Pack(detail)
+        return ((DETAILS_KEY, status.SerializeToString()),)
+
+
+class InvalidArgument(PublicError):
+    """One or more fields are wrong; `violations` are (field path, what is wrong with it)."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+    def __init__(self, violations: Sequence[tuple[str, str]]) -> None:
+        bad = error_details_pb2.BadRequest()
+        for field, description in violations:
+            bad.field_violations.add(field=field, description=description)
+        super().__init__("; ".join(f"{field}: {description}" for field, description in violations[:3]), [bad])
+
+
+class Unauthenticated(PublicError):
+    """The call carries no valid identity."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+
+
+class Overloaded(PublicError):
+    """A queue is full; the call may be tried again after `retry_seconds`."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    def __init__(self, message: str, retry_seconds: float = 1.0) -> None:
+        delay = Duration()
+        delay.FromMilliseconds(int(retry_seconds * 1000))
+        super().__init__(message, [error_details_pb2.RetryInfo(retry_delay=delay)])
+
+
+class Unavailable(PublicError):
+    """Something that the call needs is not there now."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+
+
+class Internal(PublicError):
+    """A fault of this service."""

@@ -1,0 +1,1 @@
+"""The engines: each loads one model and runs it, and knows nothing of queues, callers or RPCs."""

@@ -1,0 +1,64 @@
+"""Metrics and logs. No text of a user's is ever part of either.
+
+Metrics are Prometheus' own, served by a thread of theirs, so they answer even when the event loop does not.
+"""
+
+import json
+import logging
+import sys
+import time
+from typing import Any
+
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+
+disable_created_metrics()
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+CALLS = Counter("ai_calls", "Calls that ended, by method and gRPC status", ["method", "code"])
+CALL_SECONDS = Histogram("ai_call_seconds", "Time of a call", ["method"], buckets=_SECONDS)
+QUEUED_ITEMS = Gauge("ai_queued_items", "Items that wait for a model", ["model"])
+QUEUE_SECONDS = Histogram("ai_queue_seconds", "Time an item waited for its model", ["model"], buckets=_SECONDS)
+BATCH_ITEMS = Histogram("ai_batch_items", "Items in one run of a model", ["model"], buckets=(1, 2, 4, 8, 16, 32, 64))
+INFERENCE_SECONDS = Histogram("ai_inference_seconds", "Time of one run of a model", ["model"], buckets=_SECONDS)
+TOKENS = Counter("ai_tokens", "Tokens read or written by a model", ["model", "direction"])
+TOKENS_PER_SECOND = Gauge("ai_tokens_per_second", "Speed of the last generation", ["model"])
+GENERATIONS_ACTIVE = Gauge("ai_generations_active", "Generations that run now")
+CANCELLED = Counter("ai_cancelled", "Work stopped because its caller went away, by stage", ["stage"])
+REJECTED = Counter("ai_rejected", "Work refused because a queue was full", ["model"])
+INDEX_DOCUMENTS = Gauge("ai_index_documents", "Documents in the index")
+INDEX_PASSAGES = Gauge("ai_index_passages", "Passages in the index")
+LOOP_LAG_SECONDS = Histogram("ai_event_loop_lag_seconds", "How late the event loop ran a timer", buckets=_SECONDS)
+
+for _stage in ("queued", "tokens", "kernel"):
+    CANCELLED.labels(_stage)
+
+_PLAIN = frozenset(vars(logging.makeLogRecord({}))) | frozenset( {"message", "asctime", "taskName"})
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    return {key: value for key, value in vars(record).items() if key not in _PLAIN and value not in (None, "")}
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line = {"time": f"{moment}.{int(record.msecs):03d}Z", "level": record.levelname.lower(), "service": "ai"}
+        line |= {"message": record.getMessage()} | _fields(record)
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class _Human(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        moment = time.strftime("%H:%M:%S", time.localtime(record.created))
+        pairs = "".join(f" {key}={value}" for key, value in _fields(record).items())
+        text = f"{moment} {record.levelname.lower():<7} {record.getMessage()}{pairs}"
+        return text + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
+
+
+def configure_logging(form: str, level: str) -> None:
+    """One line for each record on standard error, as JSON or for people."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json() if form == "json" else _Human())
+    logging.basicConfig(level={"warn": "WARNING"}.get(level, level.upper()), handlers=[handler], force=True)
