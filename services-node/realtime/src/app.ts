@@ -2,8 +2,15 @@
 // of them. `main.ts` gives it a configuration; tests build it on a temporary folder.
 import swagger from "@fastify/swagger";
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
-import Fastify, { type FastifyBaseLogger } from "fastify";
+import Fastify, { type FastifyBaseLogger, LogController } from "fastify";
 import { AiClient } from "./ai/client.ts";
+import { ChangeFeed } from "./changes/feed.ts";
+import { ChangeRepository } from "./changes/repository.ts";
+import { changeRoutes } from "./changes/routes.ts";
+import { CollabDocuments } from "./collab/documents.ts";
+import { RelatedPassages } from "./collab/related.ts";
+import { CollabSockets } from "./collab/sockets.ts";
+import { DocumentStore } from "./collab/store.ts";
 import type { Config } from "./config.ts";
 import { requestIdOf } from "./context.ts";
 import { Journal } from "./db/journal.ts";
@@ -12,7 +19,7 @@ import { useHttp, useIdentity } from "./http.ts";
 import { IdentityVerifier, ServiceToken } from "./identity.ts";
 import type { Log } from "./log.ts";
 import { createMetrics, type Metrics } from "./metrics.ts";
-import { NoteRepository } from "./notes/repository.ts";
+import { mayRead, NoteRepository } from "./notes/repository.ts";
 import { noteRoutes } from "./notes/routes.ts";
 import { OutboxRepository } from "./outbox/repository.ts";
 import { OutboxWorker } from "./outbox/worker.ts";
@@ -29,37 +36,52 @@ export async function createApp(config: Config, log: Log) {
   const { database } = store;
   const journal = new Journal(database);
   const notes = new NoteRepository(database, journal);
-  const ai = new AiClient(config.ai.gateway, {
-    token: new ServiceToken(config.secret),
-    timeoutMs: config.ai.timeoutMs,
-    metrics,
-  });
-  const outboxRows = new OutboxRepository(database);
-  const findNote = (id: string) => notes.find(id);
-  const outbox = new OutboxWorker({ rows: outboxRows, findNote, ai, log, metrics, config: config.outbox });
-  journal.onChange(outbox.wake);
   const verifier = new IdentityVerifier(config.secret);
-  const state = { draining: false };
+  const token = new ServiceToken(config.secret);
+  const ai = new AiClient(config.ai.gateway, { token, timeoutMs: config.ai.timeoutMs, metrics });
+  const shared = { ai, log, metrics };
 
+  const rows = new OutboxRepository(database);
+  const outbox = new OutboxWorker({ ...shared, rows, findNote: (id) => notes.find(id), config: config.outbox });
+  const feed = new ChangeFeed(new ChangeRepository(database), config.changes, metrics);
+  const related = new RelatedPassages({ ...shared, mayRead: readableBy(notes) });
+  const documentStore = new DocumentStore(database);
+  const documents = new CollabDocuments({
+    ...{ database, store: documentStore, notes, related, log, metrics },
+    config: config.collab,
+  });
+  notes.mirrorTo(documents);
+  journal.onChange(feed.publish);
+  journal.onChange(outbox.wake);
+  journal.onChange((change) => change.kind === "shared" && documents.recheck(change.note_id));
+
+  const state = { draining: false };
   const http = await createHttp(log, metrics, state);
   await http.register(async (scope) => {
     useIdentity(scope, verifier);
-    await scope.register(noteRoutes, { notes, beforeWrite: () => {} });
+    await scope.register(noteRoutes, { notes });
+    await scope.register(changeRoutes, { feed, maxClients: config.changes.maxClients });
   });
-  probe(metrics, outboxRows);
+  const sockets = new CollabSockets(http.server, { hocuspocus: documents.hocuspocus, verifier, log, config: config.collab });
+  probe(metrics, { rows, feed, documents, sockets });
 
   return {
     http,
     metrics,
     /** Serves HTTP and starts the background work. Gives the address. */
     start: async () => {
+      await documents.recover();
       const address = await http.listen(config.listen);
       outbox.wake();
+      feed.prune();
       return address;
     },
     /** Stops accepting, finishes what runs within the bound, and closes the files. */
     close: async () => {
       state.draining = true;
+      documents.settleAll();
+      related.stop();
+      await sockets.close();
       await http.close();
       await outbox.stop(config.shutdownMs / 4);
       ai.close();
@@ -69,15 +91,25 @@ export async function createApp(config: Config, log: Log) {
   };
 }
 
+/** Documents of other collections are Python's to judge; notes are known here first. */
+function readableBy(notes: NoteRepository) {
+  return (documentId: string, subject: string) => {
+    if (!documentId.startsWith("notes/")) return true;
+    const note = notes.find(documentId.slice("notes/".length));
+    return note !== undefined && mayRead(note, subject);
+  };
+}
+
 async function createHttp(log: Log, metrics: Metrics, state: { draining: boolean }) {
   const http = Fastify({
     loggerInstance: log as FastifyBaseLogger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: "request_id" }),
     bodyLimit: BODY_LIMIT,
     genReqId: (request) => requestIdOf(request.headers),
     forceCloseConnections: "idle",
     return503OnClosing: false,
   }).withTypeProvider<TypeBoxTypeProvider>();
+  http.removeContentTypeParser("text/plain");
   useValidation(http);
   useHttp(http, metrics);
   await http.register(swagger, {
@@ -96,10 +128,15 @@ async function createHttp(log: Log, metrics: Metrics, state: { draining: boolean
   return http;
 }
 
-function probe(metrics: Metrics, outbox: OutboxRepository) {
-  metrics.probe("realtime_outbox_pending", "Rows that wait for Python.", () => outbox.count("pending"));
-  metrics.probe("realtime_outbox_dead", "Parked rows that Python refuses.", () => outbox.count("dead"));
-  metrics.probe("realtime_outbox_lag_seconds", "Age of the oldest waiting row.", () => outbox.lag(Date.now()) / 1000);
+type Probed = { rows: OutboxRepository; feed: ChangeFeed; documents: CollabDocuments; sockets: CollabSockets };
+
+function probe({ probe }: Metrics, { rows, feed, documents, sockets }: Probed) {
+  probe("realtime_outbox_pending", "Rows that wait for Python.", () => rows.count("pending"));
+  probe("realtime_outbox_dead", "Parked rows that Python refuses.", () => rows.count("dead"));
+  probe("realtime_outbox_lag_seconds", "Age of the oldest waiting row.", () => rows.lag(Date.now()) / 1000);
+  probe("realtime_sse_clients", "Clients that follow the changes.", () => feed.size);
+  probe("realtime_collab_connections", "Open collaboration sockets.", () => sockets.size);
+  probe("realtime_collab_documents", "Documents in memory.", () => documents.size);
 }
 
 function observeQueries(config: Config, metrics: Metrics, log: Log) {

@@ -46,7 +46,7 @@ export function useHttp(app: FastifyInstance, metrics: Metrics) {
   });
   app.setErrorHandler((error: FastifyError, request, reply) => {
     const problem = toProblem(error);
-    if (problem.status >= 500) request.log.error({ err: error, request_id: request.id }, "request failed");
+    if (problem.status >= 500) request.log.error({ err: error }, "request failed");
     return sendProblem(reply, problem);
   });
   app.setNotFoundHandler((request, reply) => sendProblem(reply, notFound(app, request)));
@@ -94,7 +94,6 @@ function logResponse(request: FastifyRequest, reply: FastifyReply, route: string
     route,
     status: reply.statusCode,
     ms: Math.round(reply.elapsedTime * 10) / 10,
-    request_id: request.id,
     trace_id: request.requestContext && traceIdOf(request.requestContext),
   };
   request.log[QUIET_ROUTES.has(route) ? "debug" : "info"](line, "request");

@@ -46,7 +46,8 @@ export class IdentityVerifier {
       throw unauthenticated("The identity of the caller is not valid.");
     });
     const kind = KINDS.find((name) => name === payload.kind);
-    if (!kind || !payload.sub) throw unauthenticated("The identity of the caller is incomplete.");
+    // "*" stands for everybody among readers, so nobody can be called that.
+    if (!kind || !payload.sub || payload.sub === "*") throw unauthenticated("The identity of the caller is incomplete.");
     return { identity: { subject: payload.sub, kind }, expiresAt: (payload.exp! + LEEWAY_SECONDS) * 1000 };
   }
 }

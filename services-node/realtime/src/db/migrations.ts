@@ -64,14 +64,16 @@ export const MIGRATIONS: readonly string[] = [
   CREATE TABLE collab_documents (
     note_id   TEXT PRIMARY KEY,
     snapshot  BLOB NOT NULL,
+    checksum  INTEGER NOT NULL,
     unsettled INTEGER NOT NULL DEFAULT 0
   ) STRICT;
   CREATE INDEX collab_unsettled ON collab_documents (note_id) WHERE unsettled = 1;
 
   CREATE TABLE collab_updates (
-    seq     INTEGER PRIMARY KEY AUTOINCREMENT,
-    note_id TEXT NOT NULL REFERENCES collab_documents (note_id) ON DELETE CASCADE,
-    payload BLOB NOT NULL
+    seq      INTEGER PRIMARY KEY AUTOINCREMENT,
+    note_id  TEXT NOT NULL REFERENCES collab_documents (note_id) ON DELETE CASCADE,
+    payload  BLOB NOT NULL,
+    checksum INTEGER NOT NULL
   ) STRICT;
   CREATE INDEX collab_updates_by_note ON collab_updates (note_id, seq);
   `,

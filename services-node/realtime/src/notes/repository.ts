@@ -13,17 +13,34 @@ type Row = SummaryRow & { text: string };
 /** Decides whether a write may go on, given the revision it would replace. Throws if not. */
 export type Precondition = (revision: number) => void;
 
+/** Another holder of a note's text (a document being edited), kept in step with the note. */
+export type TextMirror = {
+  /** Brings the note up to date with the mirror, before the note is written. */
+  flush(id: string): void;
+  /** Within the transaction that replaced the note's text. */
+  replaced(id: string, text: string): void;
+  /** Within the transaction that deleted the note. */
+  removed(id: string): void;
+};
+
+const NO_MIRROR: TextMirror = { flush() {}, replaced() {}, removed() {} };
+
 const COLUMNS = "n.seq, n.id, n.title, n.owner, n.readers, n.revision, n.created_at, n.updated_at";
 
 export class NoteRepository {
   readonly #database: Database;
   readonly #journal: Journal;
   readonly #sql;
+  #mirror = NO_MIRROR;
 
   constructor(database: Database, journal: Journal) {
     this.#database = database;
     this.#journal = journal;
     this.#sql = prepare(database);
+  }
+
+  mirrorTo(mirror: TextMirror) {
+    this.#mirror = mirror;
   }
 
   create(owner: string, content: NoteContent, context: RequestContext): Note {
@@ -58,7 +75,13 @@ export class NoteRepository {
   }
 
   update(id: string, subject: string, content: NoteContent, check: Precondition, context: RequestContext): Note {
-    return this.#write(id, subject, check, "updated", context, (note) => ({ ...note, ...content }));
+    // Edits that came before this write count as a revision, so that If-Match sees them.
+    this.#mirror.flush(id);
+    return this.#database.transaction(() => {
+      const note = this.#write(id, subject, check, "updated", context, (before) => ({ ...before, ...content }));
+      this.#mirror.replaced(id, note.text);
+      return note;
+    });
   }
 
   /** Sets who may read the note. The owner always may and is not listed. */
@@ -78,10 +101,12 @@ export class NoteRepository {
 
   /** Deletes the note; the deletion takes the next revision. */
   delete(id: string, subject: string, check: Precondition, context: RequestContext): void {
+    this.#mirror.flush(id);
     this.#database.transaction(() => {
       const note = this.#readOwned(id, subject, check);
       const at = new Date().toISOString();
       this.#sql.delete.run(id);
+      this.#mirror.removed(id);
       const last = { ...note, revision: note.revision + 1, updated_at: at };
       this.#record("deleted", last, audience(note), [], context);
     });

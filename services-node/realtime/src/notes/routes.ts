@@ -6,15 +6,9 @@ import { decodeCursor, encodeCursor, etagOf, ifMatch, notModified } from "./prec
 import type { NoteRepository } from "./repository.ts";
 import { Note, NoteContent, NotePage, NotePath, NoteReaders, NotModified, PageQuery } from "./schemas.ts";
 
-/** Lets a feature that also holds the text bring the note up to date before it is written. */
-export type BeforeWrite = (noteId: string) => void;
-
 const tags = ["notes"];
 
-export const noteRoutes: FastifyPluginAsyncTypebox<{ notes: NoteRepository; beforeWrite: BeforeWrite }> = async (
-  app,
-  { notes, beforeWrite },
-) => {
+export const noteRoutes: FastifyPluginAsyncTypebox<{ notes: NoteRepository }> = async (app, { notes }) => {
   app.addHook("onRequest", async (request) => {
     requireUser(request.identity);
   });
@@ -54,7 +48,6 @@ export const noteRoutes: FastifyPluginAsyncTypebox<{ notes: NoteRepository; befo
     async (request, reply) => {
       const { id } = request.params;
       const check = ifMatch(request.headers["if-match"], true);
-      beforeWrite(id);
       return send(reply, notes.update(id, request.identity.subject, request.body, check, request.requestContext));
     },
   );
@@ -74,7 +67,6 @@ export const noteRoutes: FastifyPluginAsyncTypebox<{ notes: NoteRepository; befo
     { schema: { tags, summary: "Delete a note", params: NotePath } },
     async (request, reply) => {
       const check = ifMatch(request.headers["if-match"], false);
-      if (request.headers["if-match"] !== undefined) beforeWrite(request.params.id);
       notes.delete(request.params.id, request.identity.subject, check, request.requestContext);
       return reply.code(204).send();
     },

@@ -28,7 +28,7 @@ export const NoteReaders = Type.Object({ readers: Readers }, { additionalPropert
 export const NotePath = Type.Object({ id: Type.String({ maxLength: 64 }) });
 export const NotePage = Type.Object({
   items: Type.Array(NoteSummary),
-  next_cursor: Type.Union([Type.String(), Type.Null()], { description: "null on the last page." }),
+  next_cursor: Type.Unsafe<string | null>({ type: ["string", "null"], description: "null on the last page." }),
 });
 export const PageQuery = Type.Object(
   {

@@ -71,7 +71,8 @@ export class OutboxWorker {
 
   #start(row: OutboxRow) {
     this.#busy.add(row.note_id);
-    const delivery = this.#deliver(row).finally(() => {
+    const delivery = this.#deliver(row).catch((error) => this.#broken(error));
+    void delivery.finally(() => {
       this.#busy.delete(row.note_id);
       this.#running.delete(delivery);
       this.wake();
@@ -126,6 +127,12 @@ export class OutboxWorker {
     rows.postpone(row, Date.now() + this.#backoff(row.attempts + 1), reason);
   }
 
+  /** The outbox itself cannot be written (a full disk). The row is still there for later. */
+  #broken(error: unknown) {
+    this.#deps.log.error({ err: error }, "outbox not written");
+    this.#pausedUntil = Date.now() + this.#deps.config.maxBackoffMs;
+  }
+
   #patience(status: string, poisonAttempts: number): number {
     if (POISON.has(status)) return poisonAttempts;
     return SUSPECT.has(status) ? poisonAttempts * SUSPECT_FACTOR : Number.POSITIVE_INFINITY;
@@ -134,7 +141,7 @@ export class OutboxWorker {
   /** Exponential, with full jitter above the first half. */
   #backoff(attempt: number): number {
     const ceiling = Math.min(this.#deps.config.maxBackoffMs, FIRST_BACKOFF_MS * 2 ** Math.min(attempt - 1, 20));
-    return ceiling * (0.5 + Math.random() / 2);
+    return Math.ceil(ceiling * (0.5 + Math.random() / 2));
   }
 
   #wakeAt(time: number) {
