@@ -341,7 +341,8 @@ fn read_map<'de, A: MapAccess<'de>>(
         let value = map.next_value_seed(Seed { want: Want::One(&value_kind), at, violations })?;
         match (key, value) {
             (Ok(Some(key)), Some(value)) => {
-                if values.insert(key, value).is_some() {
+                let earlier = values.insert(key, value);
+                if earlier.is_some() {
                     violations.add(at.to_string(), "is given more than once");
                 }
             }

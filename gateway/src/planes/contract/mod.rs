@@ -1,0 +1,205 @@
+//! The AI and data plane: methods of protobuf contracts, reached as JSON over HTTP by their `google.api.http` rules,
+//! as event streams, and as native gRPC. It knows no method by name; the descriptors say everything.
+//!
+//! `find` says which method a request means, and who may call it; the edge checks that and then has it called.
+
+mod headers;
+mod native;
+mod problems;
+mod read;
+mod stream;
+mod unary;
+
+use crate::{
+    config::Config,
+    edge::{Body, Context, Level, Problem, Rule, metrics::Metrics, metrics::RouteMetrics, problem::Style},
+    upstream::{Upstream, Upstreams, grpc},
+};
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use transcode::{Access, Contract, Matched, Routed};
+
+/// All contracts of a configuration. A reload builds another one and swaps it; calls under way keep theirs.
+pub struct ContractPlane {
+    contract: Contract,
+    /// By gRPC path; methods that nobody can reach are not in it.
+    endpoints: HashMap<String, Arc<Endpoint>>,
+}
+
+/// Why contracts cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// They do not compile.
+    #[error("contracts.paths: {0}")]
+    Load(#[from] transcode::LoadError),
+    /// A package of the configuration has no method.
+    #[error("contracts.packages.\"{0}\": no contract defines a service in this package")]
+    UnknownPackage(String),
+}
+
+/// A method that can be reached.
+pub(crate) struct Endpoint {
+    method: Arc<transcode::Method>,
+    rule: Arc<Rule>,
+    metrics: Arc<RouteMetrics>,
+    upstream: Arc<Upstream>,
+    pool: Arc<grpc::Pool>,
+    limits: Limits,
+}
+
+/// The configuration's bounds that calls keep to.
+#[derive(Clone, Copy)]
+struct Limits {
+    body_bytes: u64,
+    response: Duration,
+    first_event: Duration,
+    heartbeat: Duration,
+    stream_idle: Duration,
+    stream_max_age: Duration,
+}
+
+/// What a request means to this plane.
+pub enum Lookup {
+    /// A method.
+    Found(Target),
+    /// The path exists under other HTTP methods: these, for `Allow`.
+    MethodNotAllowed(String),
+    /// Nothing.
+    NotFound,
+}
+
+/// A request's method, the way it was named, and what the edge has to know of it.
+pub struct Target {
+    /// Who may call it.
+    pub rule: Arc<Rule>,
+    /// The method's metrics.
+    pub metrics: Arc<RouteMetrics>,
+    /// Whether `?access_token=` is taken: for event streams by `GET`, where a browser cannot set headers.
+    pub query_token: bool,
+    /// The longest that the call may take: until the response of a unary method, until the end of a stream.
+    pub budget: Duration,
+    endpoint: Arc<Endpoint>,
+    /// The HTTP binding; none for native gRPC.
+    matched: Option<Matched>,
+}
+
+impl ContractPlane {
+    /// Compiles the contracts and connects each package to its upstream. Blocking: reads files.
+    pub fn build(config: &Config, upstreams: &Upstreams, metrics: &Metrics) -> Result<Self, BuildError> {
+        let contract = Contract::compile(&config.contracts.paths.0)?;
+        let packages = &config.contracts.packages;
+        let unknown = packages.keys().find(|package| !contract.methods().iter().any(|m| m.package() == **package));
+        if let Some(package) = unknown {
+            return Err(BuildError::UnknownPackage(package.clone()));
+        }
+        let limits = Limits::of(config);
+        let endpoint = |method: &Arc<transcode::Method>| {
+            let upstream = upstreams.get(packages.get(method.package())?)?;
+            let rule = Arc::new(rule(method.access())?);
+            let endpoint = Endpoint {
+                method: Arc::clone(method),
+                rule,
+                metrics: metrics.route(method.full_name()),
+                pool: Arc::clone(upstream.grpc.as_ref()?),
+                upstream: Arc::clone(upstream),
+                limits,
+            };
+            Some((method.grpc_path().as_str().to_owned(), Arc::new(endpoint)))
+        };
+        let endpoints: HashMap<_, _> = contract.methods().iter().filter_map(endpoint).collect();
+        for method in contract.methods().iter().filter(|m| !endpoints.contains_key(m.grpc_path().as_str())) {
+            tracing::debug!(method = method.full_name(), "not reachable: no access rule, or no upstream for its package");
+        }
+        Ok(Self { contract, endpoints })
+    }
+
+    /// Which method a request means.
+    pub fn find<B>(&self, request: &Request<B>) -> Lookup {
+        let path = request.uri().path();
+        if Style::of(request.headers()) == Style::Grpc {
+            let endpoint = self.endpoints.get(path).filter(|_| request.method() == Method::POST);
+            return endpoint.map_or(Lookup::NotFound, |endpoint| Lookup::Found(Target::new(endpoint, None)));
+        }
+        match self.contract.route(request.method(), path) {
+            Routed::Matched(matched) => match self.endpoints.get(matched.method().grpc_path().as_str()) {
+                Some(endpoint) => Lookup::Found(Target::new(endpoint, Some(matched))),
+                None => Lookup::NotFound,
+            },
+            Routed::MethodNotAllowed { allow } => {
+                Lookup::MethodNotAllowed(allow.iter().map(Method::as_str).collect::<Vec<_>>().join(", "))
+            }
+            Routed::NotFound => Lookup::NotFound,
+        }
+    }
+
+    /// Calls the method. The access rule has been checked, and the context's deadline is set from the budget.
+    pub async fn call(
+        &self,
+        context: &Context,
+        target: Target,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Problem> {
+        let endpoint = &target.endpoint;
+        match target.matched {
+            None => native::serve(endpoint, request, context).await,
+            Some(matched) if endpoint.method.is_server_streaming() => {
+                stream::serve(endpoint, matched, request, context).await
+            }
+            Some(matched) => unary::serve(endpoint, &matched, request, context).await,
+        }
+    }
+
+    /// HTTP method, path template and full name of every route that can be reached, for listings.
+    pub fn routes(&self) -> impl Iterator<Item = (&Method, &str, &str)> {
+        let reachable = |route: &transcode::Route<'_>| self.endpoints.contains_key(route.method.grpc_path().as_str());
+        let routes = self.contract.routes().filter(reachable);
+        routes.map(|route| (route.verb, route.template, route.method.full_name()))
+    }
+}
+
+impl Target {
+    fn new(endpoint: &Arc<Endpoint>, matched: Option<Matched>) -> Self {
+        let (limits, method) = (&endpoint.limits, &endpoint.method);
+        let streaming = method.is_server_streaming() || method.is_client_streaming();
+        let without_body = matched.as_ref().is_some_and(|matched| !matched.takes_body());
+        Self {
+            rule: Arc::clone(&endpoint.rule),
+            metrics: Arc::clone(&endpoint.metrics),
+            query_token: without_body && method.is_server_streaming(),
+            budget: if streaming { limits.stream_max_age } else { limits.response },
+            endpoint: Arc::clone(endpoint),
+            matched,
+        }
+    }
+}
+
+impl From<BuildError> for String {
+    fn from(error: BuildError) -> Self {
+        error.to_string()
+    }
+}
+
+impl Limits {
+    fn of(config: &Config) -> Self {
+        Self {
+            body_bytes: config.limits.body_bytes.0,
+            response: config.deadlines.response.0,
+            first_event: config.contracts.first_event.0,
+            heartbeat: config.contracts.heartbeat.0,
+            stream_idle: config.contracts.stream_idle.0,
+            stream_max_age: config.contracts.stream_max_age.0,
+        }
+    }
+}
+
+/// The edge's form of a contract's access rule; none where the contract denies.
+fn rule(access: &Access) -> Option<Rule> {
+    let (level, scopes) = match access {
+        Access::Denied => return None,
+        Access::Public => (Level::Public, vec![]),
+        Access::Authenticated { scopes } => (Level::Authenticated, scopes.clone()),
+        Access::Internal => (Level::Internal, vec![]),
+    };
+    Some(Rule { level, scopes })
+}

@@ -1,0 +1,120 @@
+//! What went wrong in a call, as the edge's problems: gRPC statuses with their details, transport failures, and
+//! requests that do not fit the contract.
+
+use super::Endpoint;
+use crate::{
+    edge::{Code, FieldError, Problem},
+    upstream::grpc::CallError,
+};
+use std::error::Error;
+use tonic::Status;
+use transcode::{TranscodeError, Violation, status::Details};
+
+/// A status from tonic's client: the upstream's own, or what tonic made of a broken transport.
+pub(super) fn from_status(endpoint: &Endpoint, status: &Status) -> Problem {
+    if let Some(cause) = status.source() {
+        return match call_error(cause) {
+            Some(error) => from_call(endpoint, error),
+            None => broken(endpoint, cause),
+        };
+    }
+    let details = Details::from_status(status.details());
+    let code = code(status.code());
+    if hides_message(code) {
+        let (upstream, method) = (&endpoint.upstream.name, endpoint.method.full_name());
+        tracing::warn!(upstream, method, code = ?status.code(), message = status.message(), "the upstream failed");
+    }
+    let detail = match status.message() {
+        message if !message.is_empty() && !hides_message(code) => message.to_owned(),
+        _ => format!("The upstream answered {}.", code.name()),
+    };
+    let mut problem = Problem::new(code, detail).with_errors(details.violations.into_iter().map(field_error).collect());
+    if let Some(delay) = details.retry_delay {
+        // Whole seconds, rounded up: a client that comes a moment early is refused again.
+        problem = problem.with_retry_after(delay.as_secs() + u64::from(delay.subsec_nanos() > 0));
+    }
+    problem
+}
+
+/// A call that got no response.
+pub(super) fn from_call(endpoint: &Endpoint, error: &CallError) -> Problem {
+    match error {
+        CallError::Overloaded => Problem::new(Code::Overloaded, "Too many calls to the upstream are in flight."),
+        CallError::Unavailable(cause) => {
+            tracing::debug!(upstream = endpoint.upstream.name, cause, "the upstream cannot be reached");
+            Problem::new(Code::UpstreamUnavailable, "The upstream cannot be reached.")
+        }
+        CallError::Broken(cause) => broken(endpoint, cause),
+    }
+}
+
+/// A request or response that does not fit the contract.
+pub(super) fn from_transcode(endpoint: &Endpoint, error: &TranscodeError) -> Problem {
+    match error {
+        TranscodeError::Invalid(violations) => {
+            let errors = violations.iter().cloned().map(field_error).collect();
+            Problem::new(Code::InvalidArgument, "The request does not fit the contract.").with_errors(errors)
+        }
+        TranscodeError::Syntax { .. } => Problem::new(Code::InvalidArgument, capitalised(&error.to_string())),
+        TranscodeError::Response { .. } => {
+            tracing::warn!(upstream = endpoint.upstream.name, %error, "the upstream's message cannot be read");
+            Problem::new(Code::BadGateway, "The upstream's answer does not fit the contract.")
+        }
+    }
+}
+
+/// The call did not end in time.
+pub(super) fn timed_out() -> Problem {
+    Problem::new(Code::GatewayTimeout, "The upstream did not answer in time.")
+}
+
+fn broken(endpoint: &Endpoint, cause: &(dyn Error + 'static)) -> Problem {
+    tracing::warn!(upstream = endpoint.upstream.name, cause, "the connection to the upstream broke");
+    Problem::new(Code::BadGateway, "The connection to the upstream broke.")
+}
+
+fn call_error<'a>(mut cause: &'a (dyn Error + 'static)) -> Option<&'a CallError> {
+    loop {
+        if let Some(error) = cause.downcast_ref() {
+            return Some(error);
+        }
+        cause = cause.source()?;
+    }
+}
+
+fn field_error(Violation { field, description }: Violation) -> FieldError {
+    FieldError { field, description }
+}
+
+fn code(code: tonic::Code) -> Code {
+    match code {
+        // An upstream that says OK and yet gave an error speaks nonsense.
+        tonic::Code::Ok => Code::BadGateway,
+        tonic::Code::Cancelled => Code::Cancelled,
+        tonic::Code::Unknown => Code::Unknown,
+        tonic::Code::InvalidArgument => Code::InvalidArgument,
+        tonic::Code::DeadlineExceeded => Code::GatewayTimeout,
+        tonic::Code::NotFound => Code::NotFound,
+        tonic::Code::AlreadyExists => Code::AlreadyExists,
+        tonic::Code::PermissionDenied => Code::PermissionDenied,
+        tonic::Code::ResourceExhausted => Code::ResourceExhausted,
+        tonic::Code::FailedPrecondition => Code::FailedPrecondition,
+        tonic::Code::Aborted => Code::Aborted,
+        tonic::Code::OutOfRange => Code::OutOfRange,
+        tonic::Code::Unimplemented => Code::Unimplemented,
+        tonic::Code::Internal => Code::Internal,
+        tonic::Code::Unavailable => Code::UpstreamUnavailable,
+        tonic::Code::DataLoss => Code::DataLoss,
+        tonic::Code::Unauthenticated => Code::Unauthenticated,
+    }
+}
+
+/// Messages of these codes talk about the upstream's insides.
+fn hides_message(code: Code) -> bool {
+    matches!(code, Code::Unknown | Code::Internal | Code::DataLoss | Code::BadGateway)
+}
+
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), letters.as_str()))
+}
