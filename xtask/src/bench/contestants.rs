@@ -177,7 +177,7 @@ fn haproxy(folder: &Path, upstream: u16) -> Result<Contestant> {
     let config = format!(
         "global
   nbthread 1
-  maxconn 10000
+  maxconn 8000
 defaults
   mode http
   timeout connect 5s

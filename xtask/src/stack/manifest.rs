@@ -54,6 +54,9 @@ pub struct Process {
     /// What must be made before it can start, in order.
     #[serde(default)]
     pub setup: Vec<Step>,
+    /// What its tests and checks need besides, in order.
+    #[serde(default)]
+    pub dev_setup: Vec<Step>,
     /// The program and its arguments.
     pub command: Vec<String>,
     /// Additional environment.
@@ -129,6 +132,13 @@ fn sixty() -> u64 {
     60
 }
 
+impl Process {
+    /// Its set-up steps in order; with `dev`, also those of its tests and checks.
+    pub fn steps(&self, dev: bool) -> impl Iterator<Item = &Step> {
+        self.setup.iter().chain(self.dev_setup.iter().filter(move |_| dev))
+    }
+}
+
 impl Manifest {
     /// Reads and checks a manifest file.
     pub fn load(path: &Path) -> Result<Self> {
@@ -171,8 +181,8 @@ impl Manifest {
         for port in &process.ports {
             ensure!(self.ports.contains_key(port), "ports: {port:?} is not in [ports]");
         }
-        unique("setup step", process.setup.iter().map(|s| &s.name))?;
-        for step in &process.setup {
+        unique("setup step", process.steps(true).map(|s| &s.name))?;
+        for step in process.steps(true) {
             ensure!(!step.run.is_empty(), "setup {:?}: run is empty", step.name);
             let stamped = !step.inputs.is_empty() || !step.outputs.is_empty();
             ensure!(

@@ -41,6 +41,7 @@ pub use self::manifest::{Manifest, Process, Ready, Secrets, Step, Task};
 pub use self::ports::{Ports, free_port};
 pub use self::process::Phase;
 pub use self::setup::Interrupted;
+pub use self::stamp::is_made_folder;
 pub use rustix::process::Signal;
 
 use self::guard::Guard;
@@ -196,15 +197,16 @@ impl Stack {
     /// Checks the tools, does the set-up that is due, and makes the secrets.
     pub fn prepare(&self) -> Result<()> {
         let all: Vec<_> = self.names().map(str::to_owned).collect();
-        self.prepare_only(&all)
+        self.prepare_only(&all, false)
     }
 
-    /// [`Stack::prepare`] for some of the processes.
-    pub fn prepare_only(&self, names: &[String]) -> Result<()> {
+    /// [`Stack::prepare`] for some of the processes; with `dev`, also what their tests and checks need.
+    pub fn prepare_only(&self, names: &[String], dev: bool) -> Result<()> {
         tools::check(&self.manifest, names.iter().map(String::as_str))?;
         secrets::create(&self.fill.secrets(), &self.manifest.secrets.names)?;
         std::fs::create_dir_all(&self.fill.state)?;
-        let jobs = names.iter().map(|name| self.jobs(self.manifest.process(name)?)).collect::<Result<_>>()?;
+        let jobs =
+            names.iter().map(|name| self.jobs(self.manifest.process(name)?, dev)).collect::<Result<_>>()?;
         // Two commands at once must not install into the same folders.
         let _lock = self.lock_setup()?;
         self.setup.run(jobs)
@@ -218,7 +220,7 @@ impl Stack {
         Ok(lock)
     }
 
-    fn jobs(&self, process: &Process) -> Result<Vec<Job>> {
+    fn jobs(&self, process: &Process, dev: bool) -> Result<Vec<Job>> {
         let job = |step: &Step| {
             let slug: String = step.name.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
             let stamp = self.fill.stamps().join(format!("{}.{slug}", process.name));
@@ -231,7 +233,7 @@ impl Stack {
                 stamp: (!step.always).then(|| (stamp, step.inputs.clone(), step.outputs.clone())),
             })
         };
-        process.setup.iter().map(job).collect()
+        process.steps(dev).map(job).collect()
     }
 
     /// Fails if one of the ports is taken, with what to do.

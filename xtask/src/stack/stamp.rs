@@ -7,8 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-/// Folders that hold what tools made, never a step's inputs.
-const IGNORED: [&str; 7] = ["node_modules", ".venv", "__pycache__", "target", ".git", "gen", ".models"];
+/// Folders that hold what tools made.
+const MADE: [&str; 7] = ["node_modules", ".venv", "__pycache__", "target", ".git", "gen", ".models"];
+
+/// Whether a folder of this name holds what tools made: never a step's input, and removed as a whole.
+pub fn is_made_folder(name: &str) -> bool {
+    MADE.contains(&name)
+}
 
 /// A step's stamp file and the hash that it should hold.
 pub(crate) struct Stamp {
@@ -70,7 +75,7 @@ fn add(hash: &mut Sha256, path: &Path, name: &str) -> Result<()> {
         entries.sort_by_key(std::fs::DirEntry::file_name);
         for entry in entries {
             let child = entry.file_name().to_string_lossy().into_owned();
-            if !IGNORED.contains(&child.as_str()) {
+            if !is_made_folder(&child) {
                 add(hash, &entry.path(), &format!("{name}/{child}"))?;
             }
         }

@@ -1,0 +1,46 @@
+//! `cargo xtask test`: every suite of `stack.toml`, in order, with the runners' own output and a summary.
+
+use anyhow::{Result, bail};
+
+use crate::stack::{Options, Ports, Stack, Task};
+use crate::tasks;
+use crate::term::{self, BOLD, DIM, GREEN, RED, paint};
+
+/// What `cargo xtask test` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Which suites to run, by their names in stack.toml; none: all
+    suites: Vec<String>,
+}
+
+/// `false` when a suite failed; all run all the same.
+pub fn run(args: &Args) -> Result<bool> {
+    let options = Options { ports: Ports::Free([].into()), ..Options::default() };
+    let stack = Stack::load(&crate::root(), options)?;
+    let suites = choose(&stack.manifest().suite, &args.suites)?;
+    term::say(paint(BOLD, "set up"));
+    stack.prepare_only(&tasks::needed(&stack, suites.iter().copied()), true)?;
+    let mut results = Vec::new();
+    for suite in &suites {
+        term::say(format_args!("\n{} {}", paint(BOLD, &suite.name), paint(DIM, suite.run.join(" "))));
+        results.push((&suite.name, tasks::run_visible(tasks::command(&stack, suite)?)?));
+    }
+    term::say(format_args!("\n{}", paint(BOLD, "suites")));
+    for (name, outcome) in &results {
+        let mark = if outcome.ok { paint(GREEN, "✓") } else { paint(RED, "✗") };
+        term::say(format_args!("  {mark} {name:12} {:>12}", term::elapsed(outcome.time)));
+    }
+    let failed = results.iter().filter(|(_, outcome)| !outcome.ok).count();
+    term::say(format_args!("suites: {} passed, {failed} failed", results.len() - failed));
+    Ok(failed == 0)
+}
+
+fn choose<'a>(all: &'a [Task], names: &[String]) -> Result<Vec<&'a Task>> {
+    for name in names {
+        if !all.iter().any(|task| task.name == *name) {
+            let known: Vec<_> = all.iter().map(|task| task.name.as_str()).collect();
+            bail!("there is no suite {name:?}; known: {}", known.join(", "));
+        }
+    }
+    Ok(all.iter().filter(|task| names.is_empty() || names.contains(&task.name)).collect())
+}
