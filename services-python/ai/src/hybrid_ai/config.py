@@ -37,7 +37,10 @@ class Config:
     upstream: Upstream | None
     log_format: str
     log_level: str
-    threads: int  # of onnxruntime and of the language model, each
+    embed_threads: int  # of onnxruntime
+    chat_threads: (
+        int  # of llama.cpp, whose threads wait for each other busily: fewer than cores, where cores are shared
+    )
     embed_queue: int  # texts that may wait
     embed_batch_tokens: int  # padded tokens in one run of the embedder
     chat_queue: int  # chats that may wait
@@ -62,7 +65,9 @@ class _Reader:
         try:
             return Path(file).read_text().strip()
         except OSError as error:
-            raise ConfigError(f"{key}_FILE={file!r}: cannot be read ({error.strerror}); a readable file is needed") from None
+            raise ConfigError(
+                f"{key}_FILE={file!r}: cannot be read ({error.strerror}); a readable file is needed"
+            ) from None
 
     def choice(self, key: str, default: str, allowed: tuple[str, ...]) -> str:
         value = self.text(key, default)
@@ -90,6 +95,7 @@ def load(environment: Mapping[str, str] | None = None) -> Config:
     secret = read.secret("SERVICE_SECRET").encode()
     if len(secret) < 32:
         raise ConfigError(f"SERVICE_SECRET: {len(secret)} bytes long; at least 32 are needed (or SERVICE_SECRET_FILE)")
+    cores = os.cpu_count() or 1
     return Config(
         secret=secret,
         listen=read.address("AI_LISTEN", "127.0.0.1:8092"),
@@ -100,7 +106,8 @@ def load(environment: Mapping[str, str] | None = None) -> Config:
         upstream=_upstream(read),
         log_format=read.choice("LOG_FORMAT", "human", ("human", "json")),
         log_level=read.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "warn", "error")),
-        threads=read.integer("AI_THREADS", 2, 1, 256),
+        embed_threads=read.integer("AI_EMBED_THREADS", min(cores, 4), 1, 256),
+        chat_threads=read.integer("AI_CHAT_THREADS", max(1, cores // 2), 1, 256),
         embed_queue=read.integer("AI_EMBED_QUEUE", 4096, 256, 1_000_000),
         embed_batch_tokens=read.integer("AI_EMBED_BATCH_TOKENS", 1024, 256, 65_536),
         chat_queue=read.integer("AI_CHAT_QUEUE", 16, 1, 10_000),
@@ -125,7 +132,9 @@ def _upstream(read: _Reader) -> Upstream | None:
     if not url:
         return None
     if not url.startswith(("http://", "https://")):
-        raise ConfigError(f"AI_OPENAI_BASE_URL={url!r}: allowed is an http:// or https:// URL, for example http://host/v1")
+        raise ConfigError(
+            f"AI_OPENAI_BASE_URL={url!r}: allowed is an http:// or https:// URL, for example http://host/v1"
+        )
     model = read.text("AI_OPENAI_MODEL", "")
     if not model:
         raise ConfigError("AI_OPENAI_MODEL='': a model's name is needed where AI_OPENAI_BASE_URL is set")

@@ -1,6 +1,6 @@
 """Who calls: verifies the short-lived identity that the gateway signs for this service alone.
 
-The token is a JWT (HS256, iss hybrid-gateway, aud ai) in the metadata key x-hybrid-identity. No other header is trusted.
+The token is a JWT (HS256, iss hybrid-gateway, aud ai) in the metadata key x-hybrid-identity; nothing else is trusted.
 """
 
 import time

@@ -9,17 +9,24 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from hybrid.ai.v1 import text_service_pb2_grpc
+from hybrid.ai.v1 import assistant_service_pb2_grpc, search_service_pb2_grpc, text_service_pb2_grpc
 from prometheus_client import start_http_server
 
 from hybrid_ai import telemetry
 from hybrid_ai.config import Config
 from hybrid_ai.identity import Verifier
 from hybrid_ai.models.embedder import Embedder, TextTokenizer
+from hybrid_ai.services.assistant import AssistantService
 from hybrid_ai.services.edge import Edge
+from hybrid_ai.services.search import SearchService
 from hybrid_ai.services.text import TextService
 from hybrid_ai.serving.embedding import EmbeddingModel
+from hybrid_ai.serving.generation import LocalGenerator
+from hybrid_ai.serving.upstream import UpstreamGenerator
 from hybrid_ai.serving.worker import Limits
+from hybrid_ai.store import project
+from hybrid_ai.store.answer import Extractor
+from hybrid_ai.store.index import DocumentIndex
 
 _LOG = logging.getLogger("hybrid_ai")
 TEXT, SEARCH, ASSISTANT = (f"hybrid.ai.v1.{name}Service" for name in ("Text", "Search", "Assistant"))
@@ -42,16 +49,29 @@ class Service:
         self.port = 0
         self.metrics_port = 0
         self._tasks: list[asyncio.Task[Any]] = []
-        embedder = Embedder(config.models_dir, config.threads)
+        embedder = Embedder(config.models_dir, config.embed_threads)
         tokenizer = TextTokenizer(config.models_dir)
         limits = Limits(config.embed_queue, config.embed_batch_tokens, _BATCH_WORKS)
         self.embedding = EmbeddingModel(embedder, tokenizer, limits)
+        self.index = DocumentIndex(config.data_dir, self.embedding)
+        self.local = LocalGenerator(config.models_dir, config.chat_threads, config.chat_context, config.chat_queue)
+        self.upstream = UpstreamGenerator(config.upstream) if config.upstream else None
         self.health = health.aio.HealthServicer()
         self._server = grpc.aio.server(interceptors=[Edge(Verifier(config.secret))], options=_OPTIONS)
-        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
-        text_service_pb2_grpc.add_TextServiceServicer_to_server(TextService(self.embedding), self._server)
-        names = (TEXT, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        self._add_services()
+
+    def _add_services(self) -> None:
+        server = self._server
+        assistant = AssistantService(
+            self.index, Extractor(self.embedding), chat=self.upstream or self.local, writer=self.upstream
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
+        text_service_pb2_grpc.add_TextServiceServicer_to_server(TextService(self.embedding), server)
+        search_service_pb2_grpc.add_SearchServiceServicer_to_server(SearchService(self.index), server)
+        assistant_service_pb2_grpc.add_AssistantServiceServicer_to_server(assistant, server)
+        reflection.enable_server_reflection(
+            (TEXT, SEARCH, ASSISTANT, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        )
 
     async def start(self) -> None:
         """Listens, warms the models, and says so by the health service."""
@@ -64,8 +84,11 @@ class Service:
         await self._server.start()
         self._tasks.append(asyncio.create_task(_watch_loop()))
         await self.embedding.warm_up()
-        for name in ("", TEXT):
+        for name in ("", TEXT, ASSISTANT):
             await self._set_health(name, True)
+        self._tasks.append(asyncio.create_task(self._fill_index()))
+        if self.config.chat_load == "background" and self.upstream is None:
+            self._tasks.append(asyncio.create_task(self.local.load()))
         host = self.config.listen.rpartition(":")[0]
         _LOG.info("ready", extra={"listen": f"{host}:{self.port}", "metrics_port": self.metrics_port})
 
@@ -77,7 +100,23 @@ class Service:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        if self.upstream is not None:
+            await self.upstream.close()
+        await asyncio.to_thread(self._close)
+
+    async def _fill_index(self) -> None:
+        """Indexes the project's documents after the start; then search is ready."""
+        try:
+            if self.config.documents_dir is not None:
+                await project.fill(self.index, self.config.documents_dir)
+        except Exception:
+            _LOG.exception("the project's documents could not be indexed")
+        await self._set_health(SEARCH, True)
+
+    def _close(self) -> None:
+        self.local.close()
         self.embedding.close()
+        self.index.close()
         self._metrics.shutdown()
         self._metrics.server_close()
 

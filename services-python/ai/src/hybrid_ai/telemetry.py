@@ -11,7 +11,7 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 CALLS = Counter("ai_calls", "Calls that ended, by method and gRPC status", ["method", "code"])
@@ -32,7 +32,7 @@ LOOP_LAG_SECONDS = Histogram("ai_event_loop_lag_seconds", "How late the event lo
 for _stage in ("queued", "tokens", "kernel"):
     CANCELLED.labels(_stage)
 
-_PLAIN = frozenset(vars(logging.makeLogRecord({}))) | frozenset( {"message", "asctime", "taskName"})
+_PLAIN = frozenset(vars(logging.makeLogRecord({}))) | frozenset({"message", "asctime", "taskName"})
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

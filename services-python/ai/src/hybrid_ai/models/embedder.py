@@ -47,7 +47,13 @@ class TextTokenizer:
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has, without [CLS] and [SEP]."""
-        return [len(encoded.ids) for encoded in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+        return [
+            len(encoded.ids) for encoded in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        ]
+
+    def token_ends(self, text: str) -> list[int]:
+        """Where each token ends, in characters of the text."""
+        return [end for _, end in self._tokenizer.encode(text, add_special_tokens=False).offsets]
 
 
 class Embedder:

@@ -75,7 +75,9 @@ class LanguageModel:
         parameters.n_threads_http = 1
         self._server = xllamacpp.Server(parameters)
 
-    def generate(self, request: Generation, on_text: Callable[[str], None], stopped: Callable[[], bool]) -> Usage | None:
+    def generate(
+        self, request: Generation, on_text: Callable[[str], None], stopped: Callable[[], bool]
+    ) -> Usage | None:
         """Writes until done, or until `stopped`; then None. Raises PromptTooLong, GenerationFailed."""
         body: dict[str, Any] = {
             "messages": [{"role": role, "content": content} for role, content in request.messages],

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -60,11 +60,7 @@ class Edge(grpc.aio.ServerInterceptor):
         self._verifier = verifier
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
         method = handler_call_details.method
         known = self._wrapped.get(method)
         if known is not None:
@@ -128,7 +124,7 @@ class Edge(grpc.aio.ServerInterceptor):
 
         return stream
 
-    def _begin(self, method: str, context: Context, outcome: "_Outcome") -> Call:
+    def _begin(self, method: str, context: Context, outcome: _Outcome) -> Call:
         metadata = _metadata(context)
         request_id, trace = metadata.get("x-request-id", ""), _TRACE.fullmatch(metadata.get("traceparent", ""))
         outcome.request_id = request_id if _REQUEST_ID.fullmatch(request_id) else ""
@@ -149,7 +145,7 @@ def _server_timing(call: Call) -> tuple[tuple[str, str], ...]:
     return (("server-timing", ", ".join(entries)),) if entries else ()
 
 
-async def _abort(context: Context, error: Exception, outcome: "_Outcome") -> NoReturn:
+async def _abort(context: Context, error: Exception, outcome: _Outcome) -> NoReturn:
     """Ends the call with the error's status; a fault of ours is logged here, once."""
     if isinstance(error, grpc.aio.AbortError):
         raise error

@@ -1,0 +1,167 @@
+"""AssistantService: answers from documents with citations, and chat."""
+
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+from hybrid.ai.v1 import assistant_service_pb2 as pb
+from hybrid.ai.v1 import assistant_service_pb2_grpc
+
+from hybrid_ai.errors import InvalidArgument
+from hybrid_ai.models.language_model import Generation, Usage
+from hybrid_ai.services.edge import current_call
+from hybrid_ai.services.search import Violations, check_length
+from hybrid_ai.serving.generation import Generator
+from hybrid_ai.store.access import access_for
+from hybrid_ai.store.answer import Extractor
+from hybrid_ai.store.database import Found
+from hybrid_ai.store.index import DocumentIndex, Query
+
+MAX_QUESTION, MAX_CITATIONS, DEFAULT_CITATIONS = 4096, 10, 3
+MAX_MESSAGES, MAX_CHARACTERS = 64, 16_384
+MAX_TOKENS, DEFAULT_TOKENS = 1024, 256
+MAX_TEMPERATURE, DEFAULT_TEMPERATURE = 2.0, 0.2
+ANSWER_TOKENS, MAX_COLLECTION = 512, 256
+
+EXTRACTIVE = "extractive"
+NOT_FOUND = "The documents that you may read do not seem to answer this question."
+_INSTRUCTIONS = (
+    "Answer the question from the numbered passages alone. After each statement write the number of the passage that it"
+    " rests on in square brackets, for example [1]. If the passages do not hold the answer, say so."
+)
+_ROLES = {pb.CHAT_ROLE_SYSTEM: "system", pb.CHAT_ROLE_USER: "user", pb.CHAT_ROLE_ASSISTANT: "assistant"}
+_FINISH = {"stop": pb.FINISH_REASON_STOP, "length": pb.FINISH_REASON_LENGTH}
+
+
+class AssistantService(assistant_service_pb2_grpc.AssistantServiceServicer):
+    """Implements hybrid.ai.v1.AssistantService. `writer`, where given, writes answers instead of extracting them."""
+
+    def __init__(self, index: DocumentIndex, extractor: Extractor, chat: Generator, writer: Generator | None) -> None:
+        self._index = index
+        self._extractor = extractor
+        self._chat = chat
+        self._writer = writer
+
+    async def Answer(self, request: pb.AnswerRequest, context: Any) -> AsyncIterator[pb.AnswerResponse]:
+        _check_question(request)
+        call = current_call()
+        limit = request.max_citations or DEFAULT_CITATIONS
+        query = Query(request.question, access_for(call.identity, ()), limit, collection=request.collection)
+        hits = await self._index.search(query)
+        call.add_timing("queue", hits.timing.queue)
+        call.add_timing("inference", hits.timing.inference)
+        passages = [found for found, _ in hits.found]
+        events = self._write(request, passages) if self._writer and passages else self._extract(request, passages)
+        async with contextlib.aclosing(events):
+            async for event in events:
+                yield event
+
+    async def Chat(self, request: pb.ChatRequest, context: Any) -> AsyncIterator[pb.ChatResponse]:
+        generation = _generation(request)
+        stream = self._chat.generate(generation)
+        async with contextlib.aclosing(stream):
+            first = await anext(stream, None)  # a full queue or a refused prompt is a status, not a broken stream
+            yield pb.ChatResponse(started=pb.ChatStarted(model=self._chat.model, notice=self._chat.notice))
+            if first is not None:
+                yield _chat_event(first)
+            async for piece in stream:
+                yield _chat_event(piece)
+
+    async def _extract(
+        self, request: pb.AnswerRequest, passages: list[Found]
+    ) -> AsyncGenerator[pb.AnswerResponse, None]:
+        sentences = await self._extractor.extract(request.question, [passage.text for passage in passages])
+        if sentences:
+            for event in _citations(passages):
+                yield event
+        for position, sentence in enumerate(sentences):
+            text = sentence.text if position == 0 else " " + sentence.text
+            yield pb.AnswerResponse(delta=pb.AnswerDelta(text=text, citations=[sentence.passage + 1]))
+        if not sentences:
+            yield pb.AnswerResponse(delta=pb.AnswerDelta(text=NOT_FOUND))
+        yield pb.AnswerResponse(completed=pb.AnswerCompleted(model=EXTRACTIVE, found=bool(sentences)))
+
+    async def _write(self, request: pb.AnswerRequest, passages: list[Found]) -> AsyncGenerator[pb.AnswerResponse, None]:
+        assert self._writer is not None
+        numbered = "\n\n".join(f"[{number}] {passage.text}" for number, passage in enumerate(passages, 1))
+        messages = [("system", _INSTRUCTIONS), ("user", f"{numbered}\n\nQuestion: {request.question}")]
+        stream = self._writer.generate(Generation(messages, ANSWER_TOKENS, DEFAULT_TEMPERATURE, None))
+        async with contextlib.aclosing(stream):
+            first = await anext(stream, None)
+            for event in _citations(passages):
+                yield event
+            if isinstance(first, str):
+                yield pb.AnswerResponse(delta=pb.AnswerDelta(text=first))
+            async for piece in stream:
+                if isinstance(piece, str):
+                    yield pb.AnswerResponse(delta=pb.AnswerDelta(text=piece))
+        yield pb.AnswerResponse(completed=pb.AnswerCompleted(model=self._writer.model, found=True))
+
+
+def _citations(passages: list[Found]) -> list[pb.AnswerResponse]:
+    return [
+        pb.AnswerResponse(
+            citation=pb.Citation(
+                number=number,
+                document_id=passage.document_id,
+                title=passage.title,
+                uri=passage.uri,
+                passage=passage.text,
+            )
+        )
+        for number, passage in enumerate(passages, 1)
+    ]
+
+
+def _chat_event(piece: str | Usage) -> pb.ChatResponse:
+    if isinstance(piece, str):
+        return pb.ChatResponse(delta=pb.ChatDelta(text=piece))
+    completed = pb.ChatCompleted(
+        finish_reason=_FINISH[piece.finish],
+        prompt_tokens=piece.prompt_tokens,
+        completion_tokens=piece.completion_tokens,
+    )
+    return pb.ChatResponse(completed=completed)
+
+
+def _check_question(request: pb.AnswerRequest) -> None:
+    violations: Violations = []
+    check_length(violations, "question", request.question, 1, MAX_QUESTION)
+    if not 0 <= request.max_citations <= MAX_CITATIONS:
+        allowed = f"1 to {MAX_CITATIONS} are allowed, or 0 for {DEFAULT_CITATIONS}"
+        violations.append(("max_citations", f"is {request.max_citations}; {allowed}"))
+    check_length(violations, "collection", request.collection, 0, MAX_COLLECTION)
+    if violations:
+        raise InvalidArgument(violations)
+
+
+def _generation(request: pb.ChatRequest) -> Generation:
+    """The request, checked. Raises InvalidArgument."""
+    violations: Violations = []
+    messages = request.messages
+    if not 1 <= len(messages) <= MAX_MESSAGES:
+        violations.append(("messages", f"has {len(messages)} messages; 1 to {MAX_MESSAGES} are allowed"))
+    total = sum(len(message.content) for message in messages)
+    if total > MAX_CHARACTERS:
+        violations.append(("messages", f"have {total} characters together; at most {MAX_CHARACTERS} are allowed"))
+    for index, message in enumerate(messages):
+        if message.role not in _ROLES:
+            violations.append((f"messages[{index}].role", "is not system, user or assistant"))
+        if not message.content:
+            violations.append((f"messages[{index}].content", "is empty"))
+    if messages and messages[-1].role != pb.CHAT_ROLE_USER:
+        violations.append((f"messages[{len(messages) - 1}].role", "is not the user's; the last message must be"))
+    if not 0 <= request.max_tokens <= MAX_TOKENS:
+        allowed = f"1 to {MAX_TOKENS} are allowed, or 0 for {DEFAULT_TOKENS}"
+        violations.append(("max_tokens", f"is {request.max_tokens}; {allowed}"))
+    temperature = request.temperature if request.HasField("temperature") else DEFAULT_TEMPERATURE
+    if not 0 <= temperature <= MAX_TEMPERATURE:
+        violations.append(("temperature", f"is {temperature:g}; 0 to {MAX_TEMPERATURE:g} are allowed"))
+    if violations:
+        raise InvalidArgument(violations)
+    return Generation(
+        messages=[(_ROLES[message.role], message.content) for message in messages],
+        max_tokens=request.max_tokens or DEFAULT_TOKENS,
+        temperature=temperature,
+        seed=request.seed if request.HasField("seed") else None,
+    )

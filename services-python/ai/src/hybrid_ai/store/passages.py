@@ -1,0 +1,116 @@
+"""Splits a text into passages of at most a budget of tokens, at headings, paragraphs and sentences where possible.
+
+A passage is always text[offset : offset + len(passage)], word for word.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hybrid_ai.models.embedder import TextTokenizer
+
+TOKEN_BUDGET = 200
+# Below this a section is too short to stand alone, and the next one joins it.
+_SHORT_SECTION = 24
+
+_BLOCK = re.compile(r"\S(?:.|\n(?![ \t]*\n|#{1,6} ))*", re.MULTILINE)
+_HEADING = re.compile(r"#{1,6} ")
+# A sentence's end before something that starts one, or a line's end before a list's item, a table's row or a heading.
+_BOUNDARY = re.compile(r"(?<=[.!?:])[\s]+(?=[\"'(`\[*]?[A-Z0-9])|\n(?=[ \t]*(?:[-*+|]|\d+\.) )")
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]`*]*\s+(?=[\"'(`\[*]?[A-Z0-9])|\n\s*\n|\n(?=[ \t]*(?:[-*+|#]|\d+\.))")
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a document's text, and where it starts, in characters."""
+
+    offset: int
+    text: str
+
+
+@dataclass(slots=True)
+class _Piece:
+    start: int
+    end: int
+    tokens: int = 0
+    block: bool = False  # starts a paragraph
+    heading: bool = False  # starts a section
+
+
+def split(text: str, tokenizer: TextTokenizer, budget: int = TOKEN_BUDGET) -> list[Passage]:
+    """The passages of a text, in order; none for a text without words."""
+    pieces = [piece for block in _blocks(text) for piece in block]
+    counts = tokenizer.count([text[piece.start : piece.end] for piece in pieces])
+    for piece, count in zip(pieces, counts, strict=True):
+        piece.tokens = count
+    fitting = [part for piece in pieces for part in _cut(text, piece, tokenizer, budget)]
+    return [Passage(start, text[start:end]) for start, end in _pack(fitting, budget)]
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences, list items and rows of a passage, word for word, without the space around them."""
+    parts = (part.strip() for part in _SENTENCE_END.split(text))
+    return [part for part in parts if part]
+
+
+def _blocks(text: str) -> Iterator[list[_Piece]]:
+    """Each paragraph as pieces: its sentences, items or rows."""
+    for match in _BLOCK.finditer(text):
+        start, pieces = match.start(), list[_Piece]()
+        for boundary in _BOUNDARY.finditer(text, match.start(), match.end()):
+            if boundary.start() > start:
+                pieces.append(_Piece(start, boundary.start()))
+            start = boundary.end()
+        end = match.start() + len(match.group().rstrip())
+        if end > start:
+            pieces.append(_Piece(start, end))
+        pieces[0].block = True
+        pieces[0].heading = _HEADING.match(match.group()) is not None
+        yield pieces
+
+
+def _cut(text: str, piece: _Piece, tokenizer: TextTokenizer, budget: int) -> Iterator[_Piece]:
+    """The piece itself, or parts of it that fit the budget."""
+    if piece.tokens <= budget:
+        yield piece
+        return
+    ends = tokenizer.token_ends(text[piece.start : piece.end])
+    start = piece.start
+    for index in range(budget - 1, len(ends) + budget - 1, budget):
+        last = index >= len(ends) - 1
+        end = piece.end if last else piece.start + ends[index]
+        tokens = min(budget, len(ends) - index + budget - 1)
+        if end > start:
+            yield _Piece(
+                start, end, tokens, piece.block and start == piece.start, piece.heading and start == piece.start
+            )
+        start = end
+
+
+def _pack(pieces: list[_Piece], budget: int) -> Iterator[tuple[int, int]]:
+    """Joins neighbours while they fit; a section or a paragraph that would be torn starts a new passage."""
+    blocks = _block_sizes(pieces)
+    start, end, used = 0, 0, 0
+    for index, piece in enumerate(pieces):
+        section = piece.heading and used >= _SHORT_SECTION
+        torn = piece.block and used + blocks[index] > budget and used >= budget // 4
+        if used and (section or torn or used + piece.tokens > budget):
+            yield start, end
+            used = 0
+        if not used:
+            start = piece.start
+        end = piece.end
+        used += max(piece.tokens, 1)
+    if used:
+        yield start, end
+
+
+def _block_sizes(pieces: list[_Piece]) -> list[int]:
+    """For each piece that starts a paragraph, the paragraph's tokens."""
+    sizes = [0] * len(pieces)
+    head = 0
+    for index, piece in enumerate(pieces):
+        if piece.block:
+            head = index
+        sizes[head] += piece.tokens
+    return sizes
