@@ -132,8 +132,8 @@ fn duration(text: &str) -> Result<Duration> {
         Some(number) => (number, 0.001),
         None => (text.strip_suffix('s').unwrap_or("?"), 1.0),
     };
-    match number.trim().parse::<f64>() {
-        Ok(number) if (0.0..=600.0).contains(&number) => Ok(Duration::from_secs_f64(number * unit)),
+    match number.trim().parse::<f64>().map(|number| number * unit) {
+        Ok(seconds) if (0.0..=600.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
         _ => bail!("{text:?} is not a time such as 500ms or 2s"),
     }
 }
