@@ -48,7 +48,11 @@ enum Destination {
 
 impl Front {
     /// Serves one request.
-    pub(crate) async fn serve(self: Arc<Self>, connection: Arc<Connection>, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        connection: Arc<Connection>,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<Body>, Infallible> {
         let start = Instant::now();
         let snapshot = self.snapshot.load_full();
         let mut finish = connection.begin();
@@ -56,7 +60,8 @@ impl Front {
             name_host(&mut request);
         }
         let ids = trace::ids(request.headers());
-        let mut context = Context::new(connection.listener, connection.client, start, snapshot.external.anonymous(), ids);
+        let mut context =
+            Context::new(connection.listener, connection.client, start, snapshot.external.anonymous(), ids);
         let line = self.log.as_ref().map(|log| log.line(request.method(), request.uri().path()));
         let style = Style::of(request.headers());
         let shared = snapshot.browser.shared_origin(request.headers());
@@ -105,7 +110,9 @@ impl Front {
             return Err(Problem::new(Code::OriginNotAllowed, "The internal listener is not for browsers."));
         }
         match destination? {
-            Destination::Page(page) => pages::answer(page, request.method(), snapshot, self.draining.load(Relaxed)),
+            Destination::Page(page) => {
+                pages::answer(page, request.method(), snapshot, self.draining.load(Relaxed))
+            }
             Destination::Web(route) => {
                 self.admit(snapshot, context, &mut request, &route.rule, route.query_token).await?;
                 context.limit(route.budget, request.headers());
@@ -120,7 +127,12 @@ impl Front {
         }
     }
 
-    fn find(&self, snapshot: &Snapshot, listener: Listener, request: &Request<Incoming>) -> Result<Destination, Problem> {
+    fn find(
+        &self,
+        snapshot: &Snapshot,
+        listener: Listener,
+        request: &Request<Incoming>,
+    ) -> Result<Destination, Problem> {
         let path = request.uri().path();
         if let Some(page) = pages::find(path, listener) {
             return Ok(Destination::Page(page));
@@ -135,7 +147,8 @@ impl Front {
         match snapshot.contract.find(request) {
             Lookup::Found(target) => return Ok(Destination::Contract(target)),
             Lookup::MethodNotAllowed(allow) if route.is_none() => {
-                return Err(Problem::new(Code::MethodNotAllowed, "The path exists with other methods.").with_allow(allow));
+                return Err(Problem::new(Code::MethodNotAllowed, "The path exists with other methods.")
+                    .with_allow(allow));
             }
             _ => {}
         }
@@ -149,7 +162,14 @@ impl Front {
     }
 
     /// Finds out who calls, and whether they may.
-    async fn admit(&self, snapshot: &Snapshot, context: &mut Context, request: &mut Request<Incoming>, rule: &Rule, query_token: bool) -> Result<(), Problem> {
+    async fn admit(
+        &self,
+        snapshot: &Snapshot,
+        context: &mut Context,
+        request: &mut Request<Incoming>,
+        rule: &Rule,
+        query_token: bool,
+    ) -> Result<(), Problem> {
         if context.listener == Listener::Internal {
             context.caller = service(snapshot, request.headers(), context.start)?;
         } else {
@@ -167,7 +187,8 @@ impl Front {
 }
 
 fn service(snapshot: &Snapshot, headers: &HeaderMap, now: Instant) -> Result<Arc<Caller>, Problem> {
-    let token = bearer(headers)?.ok_or_else(|| Problem::new(Code::Unauthenticated, "The internal listener needs a service token."))?;
+    let token = bearer(headers)?
+        .ok_or_else(|| Problem::new(Code::Unauthenticated, "The internal listener needs a service token."))?;
     let on_behalf_of = match headers.get(ON_BEHALF_OF) {
         Some(value) => Some(value.to_str().map_err(|_| unauthenticated(AuthError::Invalid))?),
         None => None,
@@ -220,13 +241,16 @@ fn is_plain(path: &str) -> bool {
     let dots = |segment: &str| {
         let mut rest = segment;
         let mut count = 0;
-        while let Some(next) = rest.strip_prefix('.').or_else(|| rest.strip_prefix("%2e")).or_else(|| rest.strip_prefix("%2E")) {
+        while let Some(next) =
+            rest.strip_prefix('.').or_else(|| rest.strip_prefix("%2e")).or_else(|| rest.strip_prefix("%2E"))
+        {
             (rest, count) = (next, count + 1);
         }
         rest.is_empty() && (1..=2).contains(&count)
     };
     let suspicious = path.bytes().any(|b| matches!(b, b'.' | b'%' | b'\\'));
-    !suspicious || !path.contains('\\') && !path.to_ascii_lowercase().contains("%5c") && !path.split('/').any(dots)
+    !suspicious
+        || !path.contains('\\') && !path.to_ascii_lowercase().contains("%5c") && !path.split('/').any(dots)
 }
 
 /// HTTP/2 names the host in its pseudo-header.
@@ -237,7 +261,13 @@ fn name_host(request: &mut Request<Incoming>) {
     }
     // HTTP/2 may split cookies into several headers; HTTP/1 may not.
     if request.headers().get_all(header::COOKIE).iter().nth(1).is_some() {
-        let joined = request.headers().get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
+        let joined = request
+            .headers()
+            .get_all(header::COOKIE)
+            .iter()
+            .map(HeaderValue::as_bytes)
+            .collect::<Vec<_>>()
+            .join(&b"; "[..]);
         if let Ok(value) = HeaderValue::from_bytes(&joined) {
             request.headers_mut().insert(header::COOKIE, value);
         }
@@ -251,7 +281,12 @@ fn strip_ours(request: &mut Request<Incoming>, found: Scan) {
 }
 
 /// Adds what every response carries, and what is counted when it ends.
-fn complete(mut response: Response<Body>, context: &Context, mut finish: Finish, line: Option<Box<Line>>) -> Response<Body> {
+fn complete(
+    mut response: Response<Body>,
+    context: &Context,
+    mut finish: Finish,
+    line: Option<Box<Line>>,
+) -> Response<Body> {
     let micros = u32::try_from(context.start.elapsed().as_micros()).unwrap_or(u32::MAX);
     let status = response.status().as_u16();
     let headers = response.headers_mut();
@@ -283,7 +318,9 @@ mod tests {
         for good in ["/", "/api/notes/a.b", "/v1/text:embed", "/api/.well-known", "/a/...", "/a%20b"] {
             assert!(is_plain(good), "{good}");
         }
-        for bad in ["/api/../admin", "/api/..", "/api/%2e%2e/x", "/api/.%2E/x", "/a/./b", "/a\\..\\b", "/a%5cb"] {
+        for bad in
+            ["/api/../admin", "/api/..", "/api/%2e%2e/x", "/api/.%2E/x", "/a/./b", "/a\\..\\b", "/a%5cb"]
+        {
             assert!(!is_plain(bad), "{bad}");
         }
     }

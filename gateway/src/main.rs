@@ -109,8 +109,9 @@ async fn until_stopped(_gateway: &Gateway) -> anyhow::Result<()> {
 
 fn start_logs(log: &config::Log) -> anyhow::Result<()> {
     use tracing_subscriber::{EnvFilter, fmt};
-    let filter = EnvFilter::try_new(&log.level)
-        .with_context(|| format!("log.level: {:?} is not valid: expected error, warn, info, debug or trace", log.level))?;
+    let filter = EnvFilter::try_new(&log.level).with_context(|| {
+        format!("log.level: {:?} is not valid: expected error, warn, info, debug or trace", log.level)
+    })?;
     let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match log.format {
         LogFormat::Json => builder.json().flatten_event(true).init(),

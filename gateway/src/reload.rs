@@ -65,7 +65,11 @@ fn at_next_start(old: &config::Config, new: &config::Config) -> Vec<String> {
         ("listen.internal", old.listen.internal != new.listen.internal),
         ("listen.admin", old.listen.admin != new.listen.admin),
         ("limits.connections", old.limits.connections != new.limits.connections),
-        ("log", (old.log.format, &old.log.level, old.log.access) != (new.log.format, &new.log.level, new.log.access)),
+        (
+            "log",
+            (old.log.format, &old.log.level, old.log.access)
+                != (new.log.format, &new.log.level, new.log.access),
+        ),
     ];
     changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key.to_owned()).collect()
 }

@@ -67,25 +67,40 @@ impl Gateway {
         }
         let metrics = Arc::new(Metrics::default());
         let tunnels = Tunnels::new(Arc::clone(&metrics));
-        let dev_secret = (options.dev_issuer && config.identity.hs256_secret.is_none()).then(random_secret).transpose()?;
+        let dev_secret =
+            (options.dev_issuer && config.identity.hs256_secret.is_none()).then(random_secret).transpose()?;
         let lasting = Lasting { metrics: Arc::clone(&metrics), tunnels: Arc::clone(&tunnels), dev_secret };
         let (log, log_writer) = access_log(&config, &metrics);
         let snapshot = Snapshot::build(config, &lasting, None).map_err(anyhow::Error::msg)?;
-        let bound = |address: SocketAddr, key: &str| bind(address).with_context(|| format!("listen.{key}: {address} cannot be bound"));
+        let bound = |address: SocketAddr, key: &str| {
+            bind(address).with_context(|| format!("listen.{key}: {address} cannot be bound"))
+        };
         let public = bound(listen.public, "public")?;
         let internal = bound(listen.internal, "internal")?;
         let admin = bound(listen.admin, "admin")?;
-        let addresses = Addresses { public: public.local_addr()?, internal: internal.local_addr()?, admin: admin.local_addr()? };
+        let addresses = Addresses {
+            public: public.local_addr()?,
+            internal: internal.local_addr()?,
+            admin: admin.local_addr()?,
+        };
         snapshot.upstreams.start();
         let limit = snapshot.config.limits.connections.0;
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
-        let front = Arc::new(Front { snapshot: Arc::clone(&snapshot), log, draining: AtomicBool::new(false) });
+        let front =
+            Arc::new(Front { snapshot: Arc::clone(&snapshot), log, draining: AtomicBool::new(false) });
         let reloader = Arc::new(Reloader::new(snapshot, lasting, options.source.clone()));
         let registries = [Arc::<Registry>::default(), Arc::default()];
         let mut tasks = Vec::new();
-        for (listener, kind, registry) in [(public, Listener::Public, &registries[0]), (internal, Listener::Internal, &registries[1])] {
-            let listening =
-                Listening { kind, registry: Arc::clone(registry), front: Arc::clone(&front), metrics: Arc::clone(&metrics), limit };
+        for (listener, kind, registry) in
+            [(public, Listener::Public, &registries[0]), (internal, Listener::Internal, &registries[1])]
+        {
+            let listening = Listening {
+                kind,
+                registry: Arc::clone(registry),
+                front: Arc::clone(&front),
+                metrics: Arc::clone(&metrics),
+                limit,
+            };
             tasks.push(tokio::spawn(listening.run(listener)));
             tasks.push(tokio::spawn(Arc::clone(registry).sweep(bounds(&front))));
         }
@@ -145,7 +160,10 @@ impl Gateway {
     }
 }
 
-fn access_log(config: &Config, metrics: &Arc<Metrics>) -> (Option<Arc<AccessLog>>, Option<std::thread::JoinHandle<()>>) {
+fn access_log(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+) -> (Option<Arc<AccessLog>>, Option<std::thread::JoinHandle<()>>) {
     if !config.log.access.0 {
         return (None, None);
     }
@@ -157,7 +175,8 @@ fn bounds(front: &Arc<Front>) -> impl Fn() -> (u32, u32) + use<> {
     let front = Arc::clone(front);
     move || {
         let snapshot = front.snapshot.load();
-        let seconds = |millis: crate::config::Millis| u32::try_from(millis.0.as_secs().max(1)).unwrap_or(u32::MAX);
+        let seconds =
+            |millis: crate::config::Millis| u32::try_from(millis.0.as_secs().max(1)).unwrap_or(u32::MAX);
         (seconds(snapshot.config.deadlines.request_head), seconds(snapshot.config.deadlines.keep_alive))
     }
 }

@@ -42,12 +42,17 @@ impl Lasting {
 
 impl Snapshot {
     /// Builds a snapshot; nothing runs yet and nothing of `previous` changes.
-    pub(crate) fn build(config: Config, lasting: &Lasting, previous: Option<&Snapshot>) -> Result<Self, String> {
+    pub(crate) fn build(
+        config: Config,
+        lasting: &Lasting,
+        previous: Option<&Snapshot>,
+    ) -> Result<Self, String> {
         let config = Arc::new(config);
         let metrics = &lasting.metrics;
         let upstreams = Upstreams::build(&config, previous.map(|p| &p.upstreams));
         let (cached, slots) = (config.limits.cached_tokens.0, upstreams.len());
-        let secrets = config.upstreams.iter().filter_map(|(name, u)| Some((name.as_str(), u.secret.as_ref()?.bytes())));
+        let secrets =
+            config.upstreams.iter().filter_map(|(name, u)| Some((name.as_str(), u.secret.as_ref()?.bytes())));
         let services = Services::new(secrets, config.identity.leeway.0, cached, slots);
         let external = External::new(&config.identity, lasting.hs256_secret(&config), cached, slots);
         let deadlines = &config.deadlines;

@@ -66,7 +66,12 @@ async fn metrics(Extract(state): Extract<State>) -> impl IntoResponse {
     text.push_str("# HELP gateway_upstream_idle_connections Unused connections.\n# TYPE gateway_upstream_idle_connections gauge\n");
     for upstream in snapshot.upstreams.iter() {
         if let Some(pool) = &upstream.http {
-            let _ = writeln!(text, "gateway_upstream_idle_connections{{upstream=\"{}\"}} {}", upstream.name, pool.usage().0);
+            let _ = writeln!(
+                text,
+                "gateway_upstream_idle_connections{{upstream=\"{}\"}} {}",
+                upstream.name,
+                pool.usage().0
+            );
         }
     }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
@@ -102,7 +107,8 @@ async fn upstreams(Extract(state): Extract<State>) -> Json<Vec<UpstreamState>> {
 async fn reload(Extract(state): Extract<State>) -> Response {
     match state.reloader.reload().await {
         Ok(ignored) => Json(json!({"reloaded": true, "at_next_start": ignored})).into_response(),
-        Err(error) => (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({"reloaded": false, "error": error}))).into_response(),
+        Err(error) => (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({"reloaded": false, "error": error})))
+            .into_response(),
     }
 }
 
@@ -117,7 +123,8 @@ struct TokenRequest {
 
 async fn token(Extract(state): Extract<State>, Json(wanted): Json<TokenRequest>) -> Response {
     let ttl = Duration::from_secs(wanted.ttl_seconds.unwrap_or(3600).clamp(1, 86_400));
-    let issued = run::dev_issuer(&state.reloader).and_then(|issuer| issuer.token(&wanted.sub, &wanted.scope, ttl).ok());
+    let issued = run::dev_issuer(&state.reloader)
+        .and_then(|issuer| issuer.token(&wanted.sub, &wanted.scope, ttl).ok());
     match issued {
         Some(token) => Json(json!({"token": token})).into_response(),
         None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

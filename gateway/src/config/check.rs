@@ -19,22 +19,31 @@ fn refuse(key: impl std::fmt::Display, value: impl std::fmt::Debug, expected: &s
 }
 
 fn names(config: &Config, protocol: Protocol) -> String {
-    let all: Vec<_> = config.upstreams.iter().filter(|(_, u)| u.protocol == protocol).map(|(n, _)| n.as_str()).collect();
+    let all: Vec<_> =
+        config.upstreams.iter().filter(|(_, u)| u.protocol == protocol).map(|(n, _)| n.as_str()).collect();
     let kind = if protocol == Protocol::Http { "HTTP" } else { "gRPC" };
-    format!("the name of an upstream with {kind} ({})", if all.is_empty() { "none is configured".into() } else { all.join(", ") })
+    format!(
+        "the name of an upstream with {kind} ({})",
+        if all.is_empty() { "none is configured".into() } else { all.join(", ") }
+    )
 }
 
 fn upstreams(config: &Config) -> Result<(), ConfigError> {
     for (name, upstream) in &config.upstreams {
         let key = format!("upstreams.{name}");
-        if name.is_empty() || !name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        {
             return Err(refuse("upstreams", name, "names of lower-case letters, digits and `-`"));
         }
         let valid = upstream.address.rsplit_once(':').is_some_and(|(host, port)| {
             !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|port| port != 0)
         });
         if !valid {
-            return Err(refuse(format!("{key}.address"), &upstream.address, "host:port, the port 1 to 65535"));
+            return Err(refuse(
+                format!("{key}.address"),
+                &upstream.address,
+                "host:port, the port 1 to 65535",
+            ));
         }
         let path_needed = upstream.protocol == Protocol::Http;
         if let Some(health) = upstream.health.as_ref().filter(|h| path_needed && !h.starts_with('/')) {
@@ -50,14 +59,21 @@ fn routes(config: &Config) -> Result<(), ConfigError> {
     for (name, route) in &config.routes {
         let key = format!("routes.{name}");
         if !route.path.starts_with('/') || route.path.contains(['?', '#', '*', '{']) {
-            return Err(refuse(format!("{key}.path"), &route.path, "a plain path prefix that starts with `/`"));
+            return Err(refuse(
+                format!("{key}.path"),
+                &route.path,
+                "a plain path prefix that starts with `/`",
+            ));
         }
         let path = route.path.trim_end_matches('/');
         if OWN.contains(&path) {
             return Err(refuse(format!("{key}.path"), &route.path, "a path other than /healthz and /readyz"));
         }
         if let Some(other) = seen.insert(path, name) {
-            return Err(ConfigError(format!("{key}.path: {:?} is also the path of routes.{other}", route.path)));
+            return Err(ConfigError(format!(
+                "{key}.path: {:?} is also the path of routes.{other}",
+                route.path
+            )));
         }
         let http = config.upstreams.get(&route.upstream).is_some_and(|u| u.protocol == Protocol::Http);
         if !http {
@@ -82,7 +98,9 @@ fn contracts(config: &Config) -> Result<(), ConfigError> {
 
 fn identity(config: &Config) -> Result<(), ConfigError> {
     let identity = &config.identity;
-    if let Some(url) = identity.jwks_url.as_ref().filter(|u| !u.starts_with("https://") && !u.starts_with("http://")) {
+    if let Some(url) =
+        identity.jwks_url.as_ref().filter(|u| !u.starts_with("https://") && !u.starts_with("http://"))
+    {
         return Err(refuse("identity.jwks_url", url, "an http:// or https:// URL"));
     }
     let ttl = identity.forwarded_ttl.0;
@@ -94,7 +112,9 @@ fn identity(config: &Config) -> Result<(), ConfigError> {
 
 fn public(config: &Config) -> Result<(), ConfigError> {
     for origin in &config.public.origins.0 {
-        let valid = ["http://", "https://"].iter().any(|s| origin.strip_prefix(s).is_some_and(|r| !r.is_empty() && !r.contains('/')));
+        let valid = ["http://", "https://"]
+            .iter()
+            .any(|s| origin.strip_prefix(s).is_some_and(|r| !r.is_empty() && !r.contains('/')));
         if !valid {
             return Err(refuse("public.origins", origin, "origins such as \"https://app.example\""));
         }

@@ -31,7 +31,8 @@ impl std::error::Error for ConfigError {}
 /// Loads `path` with this process's environment laid over it.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path).map_err(|e| ConfigError(format!("{shown}: cannot be read: {e}")))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|e| ConfigError(format!("{shown}: cannot be read: {e}")))?;
     let base = path.parent().unwrap_or(Path::new("."));
     let environment = std::env::vars().filter(|(name, _)| name.starts_with(PREFIX)).collect();
     parse(&text, base, &environment).map_err(|e| ConfigError(format!("{shown}: {e}")))
@@ -39,7 +40,8 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 
 /// Parses `text`, whose relative paths are relative to `base`.
 pub fn parse(text: &str, base: &Path, environment: &Environment) -> Result<Config, ConfigError> {
-    let mut table: Table = text.parse().map_err(|e: toml::de::Error| ConfigError(e.to_string().trim_end().to_owned()))?;
+    let mut table: Table =
+        text.parse().map_err(|e: toml::de::Error| ConfigError(e.to_string().trim_end().to_owned()))?;
     let origins = overlay(&mut table, environment)?;
     let mut config: Config =
         serde_path_to_error::deserialize(Value::Table(table)).map_err(|e| explain(&e, &origins))?;
@@ -100,7 +102,10 @@ fn set(table: &mut Table, segments: &[String], value: String, keys: &mut Vec<Str
 }
 
 /// `KEY: VALUE is not valid (from VARIABLE): expected …`.
-fn explain(error: &serde_path_to_error::Error<toml::de::Error>, origins: &BTreeMap<String, String>) -> ConfigError {
+fn explain(
+    error: &serde_path_to_error::Error<toml::de::Error>,
+    origins: &BTreeMap<String, String>,
+) -> ConfigError {
     let path = error.path().to_string();
     let message = error.inner().message().trim().to_owned();
     // An unknown key's error points at its table: the key's own name is in the message.
@@ -149,7 +154,8 @@ fn take_secret(key: &str, secret: &mut Option<Secret>, file: &Option<PathBuf>) -
     let text = std::fs::read_to_string(path)
         .map_err(|e| ConfigError(format!("{key}_file: {shown} cannot be read: {e}")))?;
     let from_file = format!(" (from {shown})");
-    let parsed = Secret::new(&text).map_err(|e| ConfigError(format!("{key}: {}", e.replace(ORIGIN_MARK, &from_file))))?;
+    let parsed = Secret::new(&text)
+        .map_err(|e| ConfigError(format!("{key}: {}", e.replace(ORIGIN_MARK, &from_file))))?;
     *secret = Some(parsed);
     Ok(())
 }
@@ -195,9 +201,15 @@ mod tests {
 
     #[test]
     fn unknown_keys_and_variables_are_errors_that_name_them() {
-        assert!(message("[limits]\nbodybytes = 1", &[]).starts_with("limits.bodybytes: unknown field `bodybytes`"));
+        assert!(
+            message("[limits]\nbodybytes = 1", &[])
+                .starts_with("limits.bodybytes: unknown field `bodybytes`")
+        );
         let unknown = message("", &[("GATEWAY__LIMIT__X", "1")]);
-        assert!(unknown.contains("unknown field `limit`") && unknown.contains("(from GATEWAY__LIMIT__X)"), "{unknown}");
+        assert!(
+            unknown.contains("unknown field `limit`") && unknown.contains("(from GATEWAY__LIMIT__X)"),
+            "{unknown}"
+        );
     }
 
     #[test]
@@ -231,7 +243,10 @@ mod tests {
         let config = config.unwrap();
         assert_eq!(config.limits.body_bytes.0, 77);
         assert_eq!(config.identity.hs256_secret.unwrap().bytes().len(), 40);
-        assert!(short.contains("5 bytes") && short.contains("at least 32") && !short.contains("short"), "{short}");
+        assert!(
+            short.contains("5 bytes") && short.contains("at least 32") && !short.contains("short"),
+            "{short}"
+        );
     }
 
     #[test]

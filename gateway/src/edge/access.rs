@@ -47,7 +47,9 @@ impl Rule {
     fn check_user(&self, caller: &Caller) -> Result<(), Problem> {
         match caller.kind {
             Kind::Anonymous => Err(Problem::new(Code::Unauthenticated, "This needs an access token.")),
-            Kind::Service => Err(Problem::new(Code::PermissionDenied, "This needs a user, or a service acting for one.")),
+            Kind::Service => {
+                Err(Problem::new(Code::PermissionDenied, "This needs a user, or a service acting for one."))
+            }
             Kind::User if caller.has_scopes(&self.scopes) => Ok(()),
             Kind::User => {
                 let detail = format!("This needs the scopes: {}.", self.scopes.join(" "));

@@ -32,7 +32,11 @@ struct Queue {
 
 impl AccessLog {
     /// Starts the writer; it ends with `close`.
-    pub fn start(format: LogFormat, metrics: Arc<Metrics>, mut out: impl Write + Send + 'static) -> (Arc<Self>, std::thread::JoinHandle<()>) {
+    pub fn start(
+        format: LogFormat,
+        metrics: Arc<Metrics>,
+        mut out: impl Write + Send + 'static,
+    ) -> (Arc<Self>, std::thread::JoinHandle<()>) {
         let log = Arc::new(Self { format, queue: Mutex::default(), wake: Condvar::new(), metrics });
         let writer = Arc::clone(&log);
         let thread = std::thread::spawn(move || {
@@ -82,7 +86,13 @@ impl AccessLog {
 
     /// Begins the line of a request.
     pub fn line(self: &Arc<Self>, method: &Method, path: &str) -> Box<Line> {
-        let line = Line { log: Arc::clone(self), method: method.clone(), path: path.to_owned(), rest: Vec::new(), start: Instant::now() };
+        let line = Line {
+            log: Arc::clone(self),
+            method: method.clone(),
+            path: path.to_owned(),
+            rest: Vec::new(),
+            start: Instant::now(),
+        };
         Box::new(line)
     }
 }
@@ -105,7 +115,10 @@ impl Line {
         let upstream = context.upstream_micros();
         match self.log.format {
             LogFormat::Json => {
-                let _ = write!(out, "\"status\":{status},\"route\":\"{route}\",\"request_id\":\"{id}\",\"client\":\"{client}\",\"sub\":\"");
+                let _ = write!(
+                    out,
+                    "\"status\":{status},\"route\":\"{route}\",\"request_id\":\"{id}\",\"client\":\"{client}\",\"sub\":\""
+                );
                 escape(out, sub);
                 out.push(b'"');
                 // The trace id is what follows "00-".
@@ -130,7 +143,11 @@ impl Line {
         let json = self.log.format == LogFormat::Json;
         out.extend_from_slice(if json { b"{\"timestamp\":\"" } else { b"" });
         timestamp(&mut out, SystemTime::now());
-        out.extend_from_slice(if json { b"\",\"level\":\"INFO\",\"message\":\"request\",\"method\":\"" } else { b"  INFO request " });
+        out.extend_from_slice(if json {
+            b"\",\"level\":\"INFO\",\"message\":\"request\",\"method\":\""
+        } else {
+            b"  INFO request "
+        });
         out.extend_from_slice(self.method.as_str().as_bytes());
         out.extend_from_slice(if json { b"\",\"path\":\"" } else { b" " });
         escape(&mut out, &self.path);
@@ -198,7 +215,13 @@ mod tests {
         let (log, thread) = AccessLog::start(format, Arc::default(), out.clone());
         let id = HeaderValue::from_static("req-1");
         let client = SocketAddr::from(([127, 0, 0, 1], 9));
-        let context = Context::new(Listener::Public, client, Instant::now(), Arc::new(Caller::anonymous(0)), (id.clone(), id));
+        let context = Context::new(
+            Listener::Public,
+            client,
+            Instant::now(),
+            Arc::new(Caller::anonymous(0)),
+            (id.clone(), id),
+        );
         let mut line = log.line(&Method::GET, path);
         line.head(&context, "api", 200);
         line.write(5);
@@ -213,13 +236,21 @@ mod tests {
         let text = written(LogFormat::Json, "/a\"b\\c\n");
         assert_eq!(text.lines().count(), 1);
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!((&json["path"], &json["status"], &json["bytes"]), (&"/a\"b\\c\n".into(), &200.into(), &5.into()));
+        assert_eq!(
+            (&json["path"], &json["status"], &json["bytes"]),
+            (&"/a\"b\\c\n".into(), &200.into(), &5.into())
+        );
     }
 
     #[test]
     fn a_human_line_says_the_same() {
         let text = written(LogFormat::Human, "/x");
-        assert!(text.contains("INFO request GET /x 200 route=api sub=anonymous client=127.0.0.1 id=req-1 bytes=5"), "{text}");
+        assert!(
+            text.contains(
+                "INFO request GET /x 200 route=api sub=anonymous client=127.0.0.1 id=req-1 bytes=5"
+            ),
+            "{text}"
+        );
     }
 
     #[test]

@@ -16,7 +16,11 @@ pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 /// The connection behind a proxied body: moves it on, and takes itself back when the body has ended.
 pub trait Link: Send {
     /// Polls `incoming`, and what has to run for it.
-    fn poll_frame(&mut self, incoming: &mut Incoming, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+    fn poll_frame(
+        &mut self,
+        incoming: &mut Incoming,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>>;
     /// The body has ended: the connection may serve again.
     fn release(self: Box<Self>);
 }
@@ -81,7 +85,10 @@ impl HttpBody for Body {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = match &mut self.kind {
             Kind::Full(content) => Poll::Ready(content.take().map(|b| Ok(Frame::data(b)))),
             Kind::Stream(body) => body.as_mut().poll_frame(cx),

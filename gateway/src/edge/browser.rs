@@ -41,9 +41,14 @@ impl Browser {
     pub fn check(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let mut hosts = headers.get_all(header::HOST).iter();
         let host = hosts.next().map_or(&b""[..], HeaderValue::as_bytes);
-        let known = |allowed: &Vec<String>| allowed.iter().any(|a| a.as_bytes().eq_ignore_ascii_case(host_name(host)));
+        let known = |allowed: &Vec<String>| {
+            allowed.iter().any(|a| a.as_bytes().eq_ignore_ascii_case(host_name(host)))
+        };
         if hosts.next().is_some() || self.hosts.as_ref().is_some_and(|allowed| !known(allowed)) {
-            return Err(Problem::new(Code::HostNotAllowed, "The gateway does not answer for this host name."));
+            return Err(Problem::new(
+                Code::HostNotAllowed,
+                "The gateway does not answer for this host name.",
+            ));
         }
         match headers.get(header::ORIGIN) {
             Some(origin) if !self.allows(origin.as_bytes(), host) => {
@@ -97,7 +102,9 @@ pub fn share(headers: &mut HeaderMap, origin: &HeaderValue) {
 /// The host without its port.
 fn host_name(host: &[u8]) -> &[u8] {
     match host.iter().rposition(|&b| b == b':') {
-        Some(colon) if host[colon + 1..].iter().all(u8::is_ascii_digit) && host.last() != Some(&b']') => &host[..colon],
+        Some(colon) if host[colon + 1..].iter().all(u8::is_ascii_digit) && host.last() != Some(&b']') => {
+            &host[..colon]
+        }
         _ => host,
     }
 }
@@ -129,11 +136,18 @@ mod tests {
 
     #[test]
     fn only_our_own_and_configured_origins_may_call() {
-        let browser = Browser::new(&Public { origins: List(vec!["https://app.example".into()]), ..Public::default() });
+        let browser =
+            Browser::new(&Public { origins: List(vec!["https://app.example".into()]), ..Public::default() });
         for good in ["http://localhost:8080", "https://localhost:8080", "https://app.example"] {
             assert_eq!(refusal(&browser, "localhost:8080", Some(good)), None, "{good}");
         }
-        for bad in ["null", "http://localhost", "http://localhost:3000", "http://app.example", "https://app.example.evil"] {
+        for bad in [
+            "null",
+            "http://localhost",
+            "http://localhost:3000",
+            "http://app.example",
+            "https://app.example.evil",
+        ] {
             assert_eq!(refusal(&browser, "localhost:8080", Some(bad)), Some(Code::OriginNotAllowed), "{bad}");
         }
     }
@@ -146,9 +160,16 @@ mod tests {
         ]
         .into_iter()
         .collect();
-        let off = Browser::new(&Public { origins: List(vec!["https://app.example".into()]), ..Public::default() });
-        assert!(off.preflight(&Method::OPTIONS, &preflight).is_none() && off.shared_origin(&preflight).is_none());
-        let config = Public { origins: List(vec!["https://app.example".into()]), cors: Some(Cors::default()), ..Public::default() };
+        let off =
+            Browser::new(&Public { origins: List(vec!["https://app.example".into()]), ..Public::default() });
+        assert!(
+            off.preflight(&Method::OPTIONS, &preflight).is_none() && off.shared_origin(&preflight).is_none()
+        );
+        let config = Public {
+            origins: List(vec!["https://app.example".into()]),
+            cors: Some(Cors::default()),
+            ..Public::default()
+        };
         let on = Browser::new(&config);
         let answer = on.preflight(&Method::OPTIONS, &preflight).unwrap();
         assert_eq!(answer.headers()["access-control-allow-origin"], "https://app.example");

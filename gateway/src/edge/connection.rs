@@ -147,7 +147,8 @@ mod tests {
     fn waiting_connections_become_overdue_and_serving_ones_do_not() {
         let shared = Arc::new(Shared::default());
         let client = SocketAddr::from(([127, 0, 0, 1], 1));
-        let connection = Arc::new(Connection::new(Listener::Public, client, Arc::clone(&shared), Arc::default()));
+        let connection =
+            Arc::new(Connection::new(Listener::Public, client, Arc::clone(&shared), Arc::default()));
         assert!(!connection.overdue(10, 10, 75) && connection.overdue(11, 10, 75));
         let request = connection.begin();
         assert!(!connection.overdue(1000, 10, 75) && connection.over_limit(0));

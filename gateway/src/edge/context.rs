@@ -43,10 +43,26 @@ pub struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(listener: Listener, client: SocketAddr, start: Instant, caller: Arc<Caller>, ids: (HeaderValue, HeaderValue)) -> Self {
+    pub(crate) fn new(
+        listener: Listener,
+        client: SocketAddr,
+        start: Instant,
+        caller: Arc<Caller>,
+        ids: (HeaderValue, HeaderValue),
+    ) -> Self {
         let (request_id, traceparent) = ids;
         let (deadline, upstream) = (start, AtomicU32::new(u32::MAX));
-        Self { listener, client, start, deadline, client_deadline: false, request_id, traceparent, caller, upstream }
+        Self {
+            listener,
+            client,
+            start,
+            deadline,
+            client_deadline: false,
+            request_id,
+            traceparent,
+            caller,
+            upstream,
+        }
     }
 
     /// Sets the deadline: `budget` from the start, or what the client's headers say when that is less.
@@ -110,9 +126,13 @@ mod tests {
         assert_eq!(budget("request-timeout", "1.5"), Some(Duration::from_millis(1500)));
         assert_eq!(budget("grpc-timeout", "250m"), Some(Duration::from_millis(250)));
         assert_eq!(budget("grpc-timeout", "2S"), Some(Duration::from_secs(2)));
-        for (name, value) in
-            [("request-timeout", "-1"), ("request-timeout", "soon"), ("grpc-timeout", "5"), ("grpc-timeout", "999999999S"), ("grpc-timeout", "")]
-        {
+        for (name, value) in [
+            ("request-timeout", "-1"),
+            ("request-timeout", "soon"),
+            ("grpc-timeout", "5"),
+            ("grpc-timeout", "999999999S"),
+            ("grpc-timeout", ""),
+        ] {
             assert_eq!(budget(name, value), None, "{name}: {value}");
         }
     }

@@ -75,10 +75,14 @@ pub fn strip(headers: &mut HeaderMap, found: Scan) {
     for value in headers.get_all(header::CONNECTION) {
         let named = value.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii);
         // A peer may name its own extensions, not what frames or addresses the message.
-        let may = |name: &HeaderName| !matches!(name.as_str(), "host" | "content-length" | "cookie" | "authorization");
+        let may = |name: &HeaderName| {
+            !matches!(name.as_str(), "host" | "content-length" | "cookie" | "authorization")
+        };
         doomed.extend(named.filter_map(|name| HeaderName::from_bytes(name).ok()).filter(may));
     }
-    doomed.extend(headers.keys().filter(|name| is_hop(name.as_str()) || name.as_str().starts_with(OURS)).cloned());
+    doomed.extend(
+        headers.keys().filter(|name| is_hop(name.as_str()) || name.as_str().starts_with(OURS)).cloned(),
+    );
     for name in doomed {
         headers.remove(name);
     }
@@ -111,7 +115,8 @@ impl Forwarded {
         let client = client.to_canonical();
         let node = if client.is_ipv6() { format!("\"[{client}]\"") } else { client.to_string() };
         // An address is always a valid header value.
-        let client = HeaderValue::try_from(client.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        let client =
+            HeaderValue::try_from(client.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         Self { client, node, last: Mutex::new(None) }
     }
 
@@ -152,7 +157,8 @@ pub fn server_timing(total: u32, upstream: Option<u32>, theirs: Option<&HeaderVa
         out.extend_from_slice(b", ");
         out.extend_from_slice(theirs.as_bytes());
     }
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(out)).unwrap_or_else(|_| HeaderValue::from_static("gateway"))
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(out))
+        .unwrap_or_else(|_| HeaderValue::from_static("gateway"))
 }
 
 /// Microseconds as milliseconds with three decimals.
@@ -188,7 +194,8 @@ mod tests {
 
     #[test]
     fn spoofed_headers_of_ours_go() {
-        let mut headers = map(&[("x-hybrid-identity", "forged"), ("x-hybrid-anything", "1"), ("accept", "*/*")]);
+        let mut headers =
+            map(&[("x-hybrid-identity", "forged"), ("x-hybrid-anything", "1"), ("accept", "*/*")]);
         let found = scan(&headers);
         strip(&mut headers, found);
         assert_eq!(headers, map(&[("accept", "*/*")]));
@@ -196,7 +203,8 @@ mod tests {
 
     #[test]
     fn forwarding_headers_replace_what_the_client_claims() {
-        let mut headers = map(&[("host", "a.example:80"), ("x-forwarded-for", "6.6.6.6"), ("forwarded", "for=6.6.6.6")]);
+        let mut headers =
+            map(&[("host", "a.example:80"), ("x-forwarded-for", "6.6.6.6"), ("forwarded", "for=6.6.6.6")]);
         let forwarded = Forwarded::new([127, 0, 0, 1].into());
         forwarded.apply(&mut headers);
         assert_eq!(headers["forwarded"], "for=127.0.0.1;host=\"a.example:80\";proto=http");
@@ -214,7 +222,10 @@ mod tests {
     fn timings_split_the_total() {
         let theirs = HeaderValue::from_static("db;dur=1");
         assert_eq!(server_timing(2500, Some(2044), None), "gateway;dur=0.456, upstream;dur=2.044");
-        assert_eq!(server_timing(2500, Some(2000), Some(&theirs)), "gateway;dur=0.500, upstream;dur=2.000, db;dur=1");
+        assert_eq!(
+            server_timing(2500, Some(2000), Some(&theirs)),
+            "gateway;dur=0.500, upstream;dur=2.000, db;dur=1"
+        );
         assert_eq!(server_timing(7, None, None), "gateway;dur=0.007");
     }
 }

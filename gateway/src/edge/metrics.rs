@@ -12,8 +12,10 @@ use std::{
 };
 
 /// Upper bounds of the duration buckets, in µs.
-const BUCKETS: [u32; 14] =
-    [500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000];
+const BUCKETS: [u32; 14] = [
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    5_000_000, 10_000_000,
+];
 const CODES: usize = Code::GatewayTimeout as usize + 1;
 
 /// All metrics of a gateway; they outlive reloads.
@@ -138,29 +140,44 @@ impl Metrics {
             for (class, count) in route.by_class.iter().enumerate() {
                 let (class, count) = (class + 1, count.load(Relaxed));
                 if count > 0 {
-                    let _ = writeln!(out, "gateway_requests_total{{route=\"{name}\",status=\"{class}xx\"}} {count}");
+                    let _ = writeln!(
+                        out,
+                        "gateway_requests_total{{route=\"{name}\",status=\"{class}xx\"}} {count}"
+                    );
                 }
             }
         }
         head(out, "gateway_requests_in_flight", "gauge", "Requests whose response has not ended.");
         for (name, route) in &*routes {
-            let _ = writeln!(out, "gateway_requests_in_flight{{route=\"{name}\"}} {}", route.in_flight.load(Relaxed));
+            let _ = writeln!(
+                out,
+                "gateway_requests_in_flight{{route=\"{name}\"}} {}",
+                route.in_flight.load(Relaxed)
+            );
         }
         head(out, "gateway_response_bytes_total", "counter", "Bytes of response bodies.");
         for (name, route) in &*routes {
-            let _ = writeln!(out, "gateway_response_bytes_total{{route=\"{name}\"}} {}", route.bytes.load(Relaxed));
+            let _ = writeln!(
+                out,
+                "gateway_response_bytes_total{{route=\"{name}\"}} {}",
+                route.bytes.load(Relaxed)
+            );
         }
         head(out, HIST, "histogram", "Time from the request's head to the response's head.");
         for (name, route) in &*routes {
             let mut sum = 0;
             for (i, count) in route.buckets.iter().enumerate() {
                 sum += count.load(Relaxed);
-                let bound = BUCKETS.get(i).map_or("+Inf".to_owned(), |&micros| (f64::from(micros) / 1e6).to_string());
+                let bound =
+                    BUCKETS.get(i).map_or("+Inf".to_owned(), |&micros| (f64::from(micros) / 1e6).to_string());
                 let _ = writeln!(out, "{HIST}_bucket{{route=\"{name}\",le=\"{bound}\"}} {sum}");
             }
             #[allow(clippy::cast_precision_loss)]
             let seconds = route.micros.load(Relaxed) as f64 / 1e6;
-            let _ = writeln!(out, "{HIST}_sum{{route=\"{name}\"}} {seconds}\n{HIST}_count{{route=\"{name}\"}} {sum}");
+            let _ = writeln!(
+                out,
+                "{HIST}_sum{{route=\"{name}\"}} {seconds}\n{HIST}_count{{route=\"{name}\"}} {sum}"
+            );
         }
     }
 }

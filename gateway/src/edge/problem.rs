@@ -191,7 +191,8 @@ impl Problem {
     fn http(&self, request_id: &HeaderValue) -> Response<Body> {
         let body = self.document(request_id.to_str().unwrap_or_default());
         let mut response = Response::new(Body::full(body));
-        *response.status_mut() = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        *response.status_mut() =
+            StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -262,10 +263,14 @@ mod tests {
     #[test]
     fn headers_say_what_to_do_next() {
         let unavailable = Problem::new(Code::UpstreamUnavailable, "x").response(&ID, Style::Document);
-        assert_eq!((unavailable.status().as_u16(), &unavailable.headers()["retry-after"]), (503, &HeaderValue::from(1)));
+        assert_eq!(
+            (unavailable.status().as_u16(), &unavailable.headers()["retry-after"]),
+            (503, &HeaderValue::from(1))
+        );
         let unauthenticated = Problem::new(Code::Unauthenticated, "x").response(&ID, Style::Document);
         assert_eq!(unauthenticated.headers()["www-authenticate"], "Bearer");
-        let method = Problem::new(Code::MethodNotAllowed, "x").with_allow("GET".into()).response(&ID, Style::Document);
+        let method =
+            Problem::new(Code::MethodNotAllowed, "x").with_allow("GET".into()).response(&ID, Style::Document);
         assert_eq!(method.headers()["allow"], "GET");
     }
 
@@ -277,7 +282,10 @@ mod tests {
         headers.insert("content-type", HeaderValue::from_static("application/grpc-web"));
         assert_eq!(Style::of(&headers), Style::Document);
         let response = Problem::new(Code::PermissionDenied, "né\n").response(&ID, Style::Grpc);
-        assert_eq!((response.status().as_u16(), &response.headers()["grpc-status"]), (200, &HeaderValue::from(7)));
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["grpc-status"]),
+            (200, &HeaderValue::from(7))
+        );
         assert_eq!(response.headers()["grpc-message"], "n%C3%A9%0A");
     }
 }

@@ -47,7 +47,8 @@ fn valid_id(id: &[u8]) -> bool {
 
 /// Version 00: `00-<32 hex>-<16 hex>-<2 hex>`, lower case, neither id all zeros.
 fn valid_parent(parent: &[u8]) -> bool {
-    let hex = |range: std::ops::Range<usize>| parent[range].iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let hex =
+        |range: std::ops::Range<usize>| parent[range].iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     let some = |range: std::ops::Range<usize>| parent[range].iter().any(|&b| b != b'0');
     parent.len() == 55
         && parent.starts_with(b"00-")
@@ -105,11 +106,18 @@ mod tests {
 
     #[test]
     fn what_is_invalid_is_made_anew() {
-        for bad in ["", "00-x", "00-00000000000000000000000000000000-00f067aa0ba902b7-01", "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"] {
+        for bad in [
+            "",
+            "00-x",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00",
+        ] {
             let (_, ours) = made(TRACEPARENT, bad);
             assert!(valid_parent(ours.as_bytes()) && ours.ends_with("-01"), "{bad} became {ours}");
         }
-        for bad in ["", "a b", "a\"b", "0123456789012345678901234567890123456789012345678901234567890123456789"] {
+        for bad in
+            ["", "a b", "a\"b", "0123456789012345678901234567890123456789012345678901234567890123456789"]
+        {
             assert_eq!(made(REQUEST_ID, bad).0.len(), 32, "{bad}");
         }
         assert_eq!(made(REQUEST_ID, "order-7.a_B").0, "order-7.a_B");

@@ -16,11 +16,20 @@ pub struct DevIssuer {
 impl DevIssuer {
     /// An issuer with the secret that external tokens are verified with.
     pub fn new(config: &config::Identity, secret: &[u8]) -> Self {
-        Self { issuer: config.issuer.clone(), audience: config.audience.clone(), key: EncodingKey::from_secret(secret) }
+        Self {
+            issuer: config.issuer.clone(),
+            audience: config.audience.clone(),
+            key: EncodingKey::from_secret(secret),
+        }
     }
 
     /// A token for `sub` with `scope`.
-    pub fn token(&self, sub: &str, scope: &str, ttl: Duration) -> Result<String, jsonwebtoken::errors::Error> {
+    pub fn token(
+        &self,
+        sub: &str,
+        scope: &str,
+        ttl: Duration,
+    ) -> Result<String, jsonwebtoken::errors::Error> {
         let iat = unix_now();
         let claims = json!({"iss": self.issuer, "aud": self.audience, "sub": sub, "scope": scope,
             "iat": iat, "exp": iat + ttl.as_secs()});

@@ -71,7 +71,9 @@ impl External {
     pub async fn verify(&self, token: &str) -> Result<Arc<Caller>, AuthError> {
         let algorithm = decode_header(token)?.alg;
         let claims = match algorithm {
-            Algorithm::HS256 => self.check(token, self.hs256.as_ref().ok_or(AuthError::Invalid)?, algorithm)?,
+            Algorithm::HS256 => {
+                self.check(token, self.hs256.as_ref().ok_or(AuthError::Invalid)?, algorithm)?
+            }
             Algorithm::HS384 | Algorithm::HS512 => return Err(AuthError::Invalid),
             _ => {
                 let jwks = self.jwks.as_ref().ok_or(AuthError::Invalid)?;
@@ -88,12 +90,18 @@ impl External {
         Ok(caller)
     }
 
-    fn check(&self, token: &str, key: &DecodingKey, algorithm: Algorithm) -> Result<ExternalClaims, AuthError> {
+    fn check(
+        &self,
+        token: &str,
+        key: &DecodingKey,
+        algorithm: Algorithm,
+    ) -> Result<ExternalClaims, AuthError> {
         let mut validation = self.validation.clone();
         validation.algorithms = vec![algorithm];
         let claims = decode::<ExternalClaims>(token, key, &validation)?.claims;
         // Reserved names: a token from outside must never pass for a service or for nobody.
-        let reserved = claims.sub.is_empty() || claims.sub.starts_with("service:") || claims.sub == "anonymous";
+        let reserved =
+            claims.sub.is_empty() || claims.sub.starts_with("service:") || claims.sub == "anonymous";
         if reserved { Err(AuthError::Invalid) } else { Ok(claims) }
     }
 }

@@ -55,7 +55,9 @@ impl Jwks {
         *attempted = Some(Instant::now());
         match fetch(&self.url).await {
             Ok(keys) => self.keys.store(Arc::new(keys)),
-            Err(error) => tracing::warn!(url = %self.url, %error, "the issuer's keys cannot be fetched; the known ones stay"),
+            Err(error) => {
+                tracing::warn!(url = %self.url, %error, "the issuer's keys cannot be fetched; the known ones stay")
+            }
         }
     }
 }

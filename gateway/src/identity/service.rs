@@ -28,13 +28,24 @@ pub struct Services {
 
 impl Services {
     /// `secrets` are the services' names with what they share with the gateway.
-    pub fn new<'a>(secrets: impl Iterator<Item = (&'a str, &'a [u8])>, leeway: Duration, cached: usize, slots: usize) -> Self {
-        let keys = secrets.map(|(name, secret)| (name.to_owned(), DecodingKey::from_secret(secret))).collect();
+    pub fn new<'a>(
+        secrets: impl Iterator<Item = (&'a str, &'a [u8])>,
+        leeway: Duration,
+        cached: usize,
+        slots: usize,
+    ) -> Self {
+        let keys =
+            secrets.map(|(name, secret)| (name.to_owned(), DecodingKey::from_secret(secret))).collect();
         Self { keys, leeway: leeway.as_secs(), slots, cache: TokenCache::new(cached) }
     }
 
     /// The caller behind a service's token, or the user whose identity (`on_behalf_of`) it brings.
-    pub fn verify(&self, token: &str, on_behalf_of: Option<&str>, now: Instant) -> Result<Arc<Caller>, AuthError> {
+    pub fn verify(
+        &self,
+        token: &str,
+        on_behalf_of: Option<&str>,
+        now: Instant,
+    ) -> Result<Arc<Caller>, AuthError> {
         let joined;
         let key = match on_behalf_of {
             None => token,
@@ -72,7 +83,8 @@ impl Services {
 
     fn subject(&self, service: &str, identity: &str) -> Result<Caller, AuthError> {
         let key = self.keys.get(service).ok_or(AuthError::Invalid)?;
-        let claims: ForwardedClaims = decode(identity, key, &self.validation(GATEWAY_ISSUER, service))?.claims;
+        let claims: ForwardedClaims =
+            decode(identity, key, &self.validation(GATEWAY_ISSUER, service))?.claims;
         let mut caller = Caller::new(claims.sub, claims.kind, claims.scope, self.slots);
         caller.act = Some(format!("service:{service}"));
         caller.expires = Some(claims.exp);
@@ -105,7 +117,8 @@ mod tests {
     }
 
     fn token(name: &str, secret: &[u8], ttl: u64) -> String {
-        let claims = json!({"iss": name, "aud": "hybrid-gateway", "iat": unix_now(), "exp": unix_now() + ttl});
+        let claims =
+            json!({"iss": name, "aud": "hybrid-gateway", "iat": unix_now(), "exp": unix_now() + ttl});
         encode(&Header::default(), &claims, &EncodingKey::from_secret(secret)).unwrap()
     }
 
@@ -116,7 +129,10 @@ mod tests {
         assert_eq!((caller.sub.as_str(), caller.kind), ("service:realtime", Kind::Service));
         assert!(services.verify(&token("realtime", AI, 30), None, Instant::now()).is_err());
         assert!(services.verify(&token("nobody", NODE, 30), None, Instant::now()).is_err());
-        assert!(services.verify(&token("realtime", NODE, 3600), None, Instant::now()).is_err(), "too long a life");
+        assert!(
+            services.verify(&token("realtime", NODE, 3600), None, Instant::now()).is_err(),
+            "too long a life"
+        );
     }
 
     #[test]
@@ -128,7 +144,13 @@ mod tests {
         let for_ai = Minter::new(1, "ai", AI, ttl).identity(&user, Instant::now());
         let service = token("realtime", NODE, 30);
         let caller = services.verify(&service, for_node.to_str().ok(), Instant::now()).unwrap();
-        assert_eq!((caller.sub.as_str(), caller.kind, caller.act.as_deref()), ("alice", Kind::User, Some("service:realtime")));
-        assert!(services.verify(&service, for_ai.to_str().ok(), Instant::now()).is_err(), "an identity for another service");
+        assert_eq!(
+            (caller.sub.as_str(), caller.kind, caller.act.as_deref()),
+            ("alice", Kind::User, Some("service:realtime"))
+        );
+        assert!(
+            services.verify(&service, for_ai.to_str().ok(), Instant::now()).is_err(),
+            "an identity for another service"
+        );
     }
 }

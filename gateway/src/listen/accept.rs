@@ -53,7 +53,12 @@ impl Listening {
                 }
             };
             tune(&stream);
-            let connection = Connection::new(self.kind, client, Arc::clone(&self.registry.shared), Arc::clone(&self.metrics));
+            let connection = Connection::new(
+                self.kind,
+                client,
+                Arc::clone(&self.registry.shared),
+                Arc::clone(&self.metrics),
+            );
             let connection = Arc::new(connection);
             let entry = self.registry.enter(Arc::clone(&connection));
             let front = Arc::clone(&self.front);

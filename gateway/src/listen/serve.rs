@@ -24,7 +24,7 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 /// Serves until the client leaves, or the connection is told to end.
 pub(super) async fn connection(stream: TcpStream, front: Arc<Front>, connection: Arc<Connection>) {
     let limits = front.snapshot.load().config.limits.clone();
-    let Some(preface) = is_http2(&stream, &connection).await else { return };
+    let Some(preface) = is_http2(&stream, &connection, &front).await else { return };
     let handler = Arc::clone(&connection);
     let draining = Arc::clone(&front);
     let service = service_fn(move |request| Arc::clone(&front).serve(Arc::clone(&handler), request));
@@ -51,8 +51,12 @@ pub(super) async fn connection(stream: TcpStream, front: Arc<Front>, connection:
 }
 
 /// Polls a connection, and looks at two flags besides: whoever sets them wakes the task.
-async fn drive<C, E>(mut serving: Pin<&mut C>, connection: &Connection, front: &Front, shut_down: impl Fn(Pin<&mut C>))
-where
+async fn drive<C, E>(
+    mut serving: Pin<&mut C>,
+    connection: &Connection,
+    front: &Front,
+    shut_down: impl Fn(Pin<&mut C>),
+) where
     C: Future<Output = Result<(), E>>,
 {
     let mut told = false;
@@ -72,7 +76,7 @@ where
 }
 
 /// Looks at the first bytes without taking them; no method of HTTP/1 begins like the preface. `None`: nothing came.
-async fn is_http2(stream: &TcpStream, connection: &Connection) -> Option<bool> {
+async fn is_http2(stream: &TcpStream, connection: &Connection, front: &Front) -> Option<bool> {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0";
     let mut first = [0; PREFACE.len()];
     loop {
@@ -80,7 +84,8 @@ async fn is_http2(stream: &TcpStream, connection: &Connection) -> Option<bool> {
             let mut peek = pin!(stream.peek(&mut first));
             poll_fn(|cx| {
                 connection.waker.get_or_init(|| cx.waker().clone());
-                match connection.close.load(Relaxed) {
+                // Whoever has not asked for anything holds no drain up.
+                match connection.close.load(Relaxed) || front.draining.load(Relaxed) {
                     true => Poll::Ready(None),
                     false => peek.as_mut().poll(cx).map(Result::ok),
                 }

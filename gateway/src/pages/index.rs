@@ -39,7 +39,12 @@ fn upstreams(out: &mut String, snapshot: &Snapshot) {
             Health::Unknown => "unknown",
         };
         let protocol = if upstream.config.protocol == Protocol::Http { "HTTP" } else { "gRPC" };
-        let _ = writeln!(out, "<tr><td>{}<td>{protocol}<td class=\"{state}\">{state}<td>{}", escape(&upstream.name), age(since.as_secs()));
+        let _ = writeln!(
+            out,
+            "<tr><td>{}<td>{protocol}<td class=\"{state}\">{state}<td>{}",
+            escape(&upstream.name),
+            age(since.as_secs())
+        );
     }
     out.push_str("</table>\n");
 }
@@ -61,7 +66,12 @@ fn routes(out: &mut String, snapshot: &Snapshot) {
         );
     }
     for (package, upstream) in &snapshot.config.contracts.packages {
-        let _ = writeln!(out, "<tr><td><code>{}</code><td>{}<td>stated in the contract", escape(package), escape(upstream));
+        let _ = writeln!(
+            out,
+            "<tr><td><code>{}</code><td>{}<td>stated in the contract",
+            escape(package),
+            escape(upstream)
+        );
     }
     out.push_str("</table>\n");
 }

@@ -30,9 +30,15 @@ pub(crate) fn find(path: &str, listener: Listener) -> Option<Page> {
 }
 
 /// Answers a page.
-pub(crate) fn answer(page: Page, method: &Method, snapshot: &Snapshot, draining: bool) -> Result<Response<Body>, Problem> {
+pub(crate) fn answer(
+    page: Page,
+    method: &Method,
+    snapshot: &Snapshot,
+    draining: bool,
+) -> Result<Response<Body>, Problem> {
     if method != Method::GET && method != Method::HEAD {
-        return Err(Problem::new(Code::MethodNotAllowed, "This page can only be read.").with_allow("GET, HEAD".into()));
+        return Err(Problem::new(Code::MethodNotAllowed, "This page can only be read.")
+            .with_allow("GET, HEAD".into()));
     }
     let (content, kind) = match page {
         Page::Live => ("ok".to_owned(), "text/plain; charset=utf-8"),
@@ -45,7 +51,8 @@ pub(crate) fn answer(page: Page, method: &Method, snapshot: &Snapshot, draining:
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if page == Page::Index {
-        const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'";
+        const POLICY: &str =
+            "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'";
         headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     }

@@ -35,8 +35,10 @@ pub(super) fn read(folder: &Path) -> Vec<File> {
 fn parse(text: &str) -> Vec<Sample> {
     let mut samples = Vec::new();
     for (index, block) in format!("\n{text}").split("\n###").enumerate() {
-        let (heading, body) = if index == 0 { ("", block) } else { block.split_once('\n').unwrap_or((block, "")) };
-        let named = body.lines().find_map(|line| line.trim_start_matches(['#', '/', ' ']).strip_prefix("@name"));
+        let (heading, body) =
+            if index == 0 { ("", block) } else { block.split_once('\n').unwrap_or((block, "")) };
+        let named =
+            body.lines().find_map(|line| line.trim_start_matches(['#', '/', ' ']).strip_prefix("@name"));
         let comment = |line: &&str| line.starts_with('#') || line.starts_with("//") || line.starts_with('@');
         let request: Vec<_> = body.lines().filter(|line| !comment(line)).collect();
         let request = request.join("\n").trim().to_owned();
@@ -61,7 +63,13 @@ mod tests {
         let samples = parse(text);
         assert_eq!(samples.len(), 2);
         assert_eq!(samples[0].title, "Create a note");
-        assert!(samples[0].request.starts_with("POST {{base}}/api/notes\n") && samples[0].request.ends_with("{\"title\": \"x\"}"));
-        assert_eq!((samples[1].title.as_str(), samples[1].request.as_str()), ("list notes", "GET {{base}}/api/notes"));
+        assert!(
+            samples[0].request.starts_with("POST {{base}}/api/notes\n")
+                && samples[0].request.ends_with("{\"title\": \"x\"}")
+        );
+        assert_eq!(
+            (samples[1].title.as_str(), samples[1].request.as_str()),
+            ("list notes", "GET {{base}}/api/notes")
+        );
     }
 }

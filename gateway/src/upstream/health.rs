@@ -97,7 +97,8 @@ impl State {
 }
 
 async fn watch(state: Weak<State>) {
-    let client = reqwest::Client::builder().timeout(CHECK_TIMEOUT).no_proxy().pool_max_idle_per_host(0).build();
+    let client =
+        reqwest::Client::builder().timeout(CHECK_TIMEOUT).no_proxy().pool_max_idle_per_host(0).build();
     loop {
         let Some(strong) = state.upgrade() else { return };
         let result = match &client {
@@ -107,7 +108,8 @@ async fn watch(state: Weak<State>) {
         let ok = result.is_ok();
         strong.record(result);
         // While it is down, it is asked more often: a start is seen within a second.
-        let interval = if ok { strong.check.interval } else { strong.check.interval.min(Duration::from_secs(1)) };
+        let interval =
+            if ok { strong.check.interval } else { strong.check.interval.min(Duration::from_secs(1)) };
         drop(strong);
         tokio::time::sleep(interval).await;
     }
@@ -158,7 +160,11 @@ async fn grpc_health(address: &str, service: &str) -> Result<(), String> {
     answer
 }
 
-async fn ask_health(sender: &mut hyper::client::conn::http2::SendRequest<Full<Bytes>>, address: &str, service: &str) -> Result<(), String> {
+async fn ask_health(
+    sender: &mut hyper::client::conn::http2::SendRequest<Full<Bytes>>,
+    address: &str,
+    service: &str,
+) -> Result<(), String> {
     let request = Request::post(format!("http://{address}/grpc.health.v1.Health/Check"))
         .header(header::CONTENT_TYPE, "application/grpc")
         .header(header::TE, "trailers")
@@ -213,7 +219,13 @@ mod tests {
 
     #[test]
     fn a_state_remembers_why_it_is_down() {
-        let check = Check { name: "a".into(), protocol: Protocol::Http, address: "a:1".into(), health: None, interval: CHECK_TIMEOUT };
+        let check = Check {
+            name: "a".into(),
+            protocol: Protocol::Http,
+            address: "a:1".into(),
+            health: None,
+            interval: CHECK_TIMEOUT,
+        };
         let state = State::new(check);
         assert_eq!(state.read().0, Health::Unknown);
         state.record(Err("refused".into()));

@@ -118,7 +118,12 @@ pub struct Wait {
 impl Pool {
     /// An empty pool.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, idle: Mutex::default(), in_flight: AtomicUsize::new(0), started: AtomicBool::new(false) }
+        Self {
+            settings,
+            idle: Mutex::default(),
+            in_flight: AtomicUsize::new(0),
+            started: AtomicBool::new(false),
+        }
     }
 
     /// Starts closing what stays unused. Ends with the pool.
@@ -139,7 +144,11 @@ impl Pool {
 
     /// Sends a request and waits for the response's head. A request that meets a connection which the upstream has
     /// just closed is sent once more when that is safe.
-    pub async fn send(self: &Arc<Self>, request: Request<RequestBody>, wait: Wait) -> Result<(Response<Incoming>, Lease), SendError> {
+    pub async fn send(
+        self: &Arc<Self>,
+        request: Request<RequestBody>,
+        wait: Wait,
+    ) -> Result<(Response<Incoming>, Lease), SendError> {
         let permit = InFlight(Arc::clone(self));
         if self.in_flight.fetch_add(1, Relaxed) >= self.settings.max_requests {
             return Err(SendError::Overloaded);
@@ -157,13 +166,20 @@ impl Pool {
             conn.progress = true;
             conn.until = wait.absolute.then_some(wait.deadline);
             let mut sent = pin!(conn.sender.try_send_request(request));
-            let head = Head { wait, budget: wait.deadline - wait.start, upload: upload.as_deref(), body_idle: self.settings.body_idle };
+            let head = Head {
+                wait,
+                budget: wait.deadline - wait.start,
+                upload: upload.as_deref(),
+                body_idle: self.settings.body_idle,
+            };
             match head.receive(&mut conn, sent.as_mut()).await {
                 Ok(response) => {
                     conn.pool = permit.take();
                     return Ok((response, Lease(conn)));
                 }
-                Err(Failure::Timeout) if upload.as_ref().is_some_and(|u| u.running()) => return Err(SendError::BodyIncomplete),
+                Err(Failure::Timeout) if upload.as_ref().is_some_and(|u| u.running()) => {
+                    return Err(SendError::BodyIncomplete);
+                }
                 Err(Failure::Timeout) => return Err(SendError::Timeout),
                 Err(Failure::Send(mut error)) => {
                     // Not sent at all, or known to do no harm twice.
@@ -219,7 +235,10 @@ impl Pool {
 
 /// A copy of a request that has no body and may reach an upstream twice.
 fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE);
+    let safe = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
+    );
     if !safe || !request.body().is_empty() {
         return None;
     }
@@ -254,7 +273,11 @@ enum Failure {
 type Sent = Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<RequestBody>>>;
 
 impl Head<'_> {
-    async fn receive(&self, conn: &mut Conn, mut sent: Pin<&mut impl Future<Output = Sent>>) -> Result<Response<Incoming>, Failure> {
+    async fn receive(
+        &self,
+        conn: &mut Conn,
+        mut sent: Pin<&mut impl Future<Output = Sent>>,
+    ) -> Result<Response<Incoming>, Failure> {
         let mut uploading = self.upload.is_some();
         let mut deadline = if uploading { self.wait.start + self.body_idle } else { self.wait.deadline };
         poll_fn(|cx| {
@@ -307,7 +330,11 @@ impl Conn {
 }
 
 impl Link for Lease {
-    fn poll_frame(&mut self, incoming: &mut Incoming, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        &mut self,
+        incoming: &mut Incoming,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let conn = &mut *self.0;
         let mut polled = Pin::new(&mut *incoming).poll_frame(cx);
         if polled.is_pending() {
@@ -357,7 +384,11 @@ async fn upkeep(pool: Weak<Pool>, idle: Duration) {
         let now = Instant::now();
         let doomed: Vec<_> = {
             let mut unused = pool.lock();
-            unused.extract_if(.., |conn| now.saturating_duration_since(conn.unused_since) >= idle || !conn.settle()).collect()
+            unused
+                .extract_if(.., |conn| {
+                    now.saturating_duration_since(conn.unused_since) >= idle || !conn.settle()
+                })
+                .collect()
         };
         drop(doomed);
     }

@@ -27,8 +27,19 @@ pub struct WebPlane {
 
 impl WebPlane {
     /// Serves a request whose access has been checked; `found` is the scan of its headers.
-    pub async fn call(&self, context: &Context, route: &Route, forwarded: &Forwarded, found: Scan, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
-        let pool = route.upstream.http.as_ref().ok_or_else(|| Problem::new(Code::Internal, "The route has no HTTP upstream."))?;
+    pub async fn call(
+        &self,
+        context: &Context,
+        route: &Route,
+        forwarded: &Forwarded,
+        found: Scan,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Problem> {
+        let pool = route
+            .upstream
+            .http
+            .as_ref()
+            .ok_or_else(|| Problem::new(Code::Internal, "The route has no HTTP upstream."))?;
         let upgrade = found.upgrade && route.websocket && tunnel::is_websocket(&request);
         if upgrade {
             tunnel::check(&request)?;
@@ -52,15 +63,29 @@ impl WebPlane {
         context.set_upstream_time(sent.elapsed());
         let (response, lease) = result.map_err(|error| refuse(&error, context, route))?;
         match (response.status(), client) {
-            (StatusCode::SWITCHING_PROTOCOLS, Some(client)) => self.switch(response, lease, client, context, route),
-            (StatusCode::SWITCHING_PROTOCOLS, None) => Err(Problem::new(Code::BadGateway, "The upstream changed the protocol unasked.")),
+            (StatusCode::SWITCHING_PROTOCOLS, Some(client)) => {
+                self.switch(response, lease, client, context, route)
+            }
+            (StatusCode::SWITCHING_PROTOCOLS, None) => {
+                Err(Problem::new(Code::BadGateway, "The upstream changed the protocol unasked."))
+            }
             _ => Ok(receive(response, lease)),
         }
     }
 
-    fn switch(&self, response: Response<Incoming>, lease: Lease, client: hyper::upgrade::OnUpgrade, context: &Context, route: &Route) -> Result<Response<Body>, Problem> {
+    fn switch(
+        &self,
+        response: Response<Incoming>,
+        lease: Lease,
+        client: hyper::upgrade::OnUpgrade,
+        context: &Context,
+        route: &Route,
+    ) -> Result<Response<Body>, Problem> {
         if !tunnel::granted(response.headers()) {
-            return Err(Problem::new(Code::BadGateway, "The upstream's answer to the upgrade is not one to WebSocket."));
+            return Err(Problem::new(
+                Code::BadGateway,
+                "The upstream's answer to the upgrade is not one to WebSocket.",
+            ));
         }
         let (mut parts, _) = response.into_parts();
         let found = headers::scan(&parts.headers);
@@ -97,14 +122,21 @@ fn origin_form(uri: Uri) -> Uri {
     path.map_or_else(|| Uri::from_static("/"), Uri::from)
 }
 
-fn write_headers(headers: &mut HeaderMap, context: &Context, route: &Route, forwarded: &Forwarded, found: Scan) {
+fn write_headers(
+    headers: &mut HeaderMap,
+    context: &Context,
+    route: &Route,
+    forwarded: &Forwarded,
+    found: Scan,
+) {
     headers::strip(headers, found);
     if !route.forward_authorization {
         headers.remove(header::AUTHORIZATION);
     }
     headers.insert(REQUEST_ID, context.request_id.clone());
     headers.insert(TRACEPARENT, context.traceparent.clone());
-    let timeout = if context.client_deadline { seconds(context.remaining()) } else { route.budget_header.clone() };
+    let timeout =
+        if context.client_deadline { seconds(context.remaining()) } else { route.budget_header.clone() };
     headers.insert(REQUEST_TIMEOUT, timeout);
     if let Some(minter) = &route.upstream.minter {
         headers.insert(IDENTITY, minter.identity(&context.caller, context.start));
@@ -137,9 +169,13 @@ fn refuse(error: &SendError, context: &Context, route: &Route) -> Problem {
         SendError::Overloaded => Problem::new(Code::Overloaded, "Too many requests wait for this upstream."),
         SendError::Connect(_) => Problem::new(Code::UpstreamUnavailable, "The upstream cannot be reached."),
         SendError::Timeout => Problem::new(Code::GatewayTimeout, "The upstream did not answer in time."),
-        SendError::Broken(_) => Problem::new(Code::BadGateway, "The upstream broke the connection or did not speak HTTP."),
+        SendError::Broken(_) => {
+            Problem::new(Code::BadGateway, "The upstream broke the connection or did not speak HTTP.")
+        }
         SendError::BodyTooLarge => too_large(),
-        SendError::BodyIncomplete => Problem::new(Code::RequestTimeout, "The request's body did not arrive in time."),
+        SendError::BodyIncomplete => {
+            Problem::new(Code::RequestTimeout, "The request's body did not arrive in time.")
+        }
     }
 }
 

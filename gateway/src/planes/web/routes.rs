@@ -68,7 +68,8 @@ impl Routes {
     /// The route with the longest prefix of whole segments.
     pub fn find(&self, path: &str) -> Option<&Arc<Route>> {
         self.0.iter().find(|route| {
-            path.strip_prefix(route.prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            path.strip_prefix(route.prefix.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         })
     }
 }

@@ -57,7 +57,9 @@ pub(super) fn is_websocket<B>(request: &Request<B>) -> bool {
 /// Refuses handshakes that smuggle content, or that are not GET.
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), Problem> {
     if request.method() != Method::GET {
-        return Err(Problem::new(Code::MethodNotAllowed, "A WebSocket handshake is a GET.").with_allow("GET".into()));
+        return Err(
+            Problem::new(Code::MethodNotAllowed, "A WebSocket handshake is a GET.").with_allow("GET".into())
+        );
     }
     if has_content(request.method(), request.headers()) {
         return Err(Problem::new(Code::InvalidArgument, "A WebSocket handshake has no body."));
@@ -111,7 +113,13 @@ impl Tunnels {
     }
 
     /// Starts a tunnel between the client, whose 101 is on its way, and the upstream.
-    pub(super) fn open(self: &Arc<Self>, settings: Settings, client: OnUpgrade, upstream: TcpStream, early: Bytes) {
+    pub(super) fn open(
+        self: &Arc<Self>,
+        settings: Settings,
+        client: OnUpgrade,
+        upstream: TcpStream,
+        early: Bytes,
+    ) {
         let id = self.next.fetch_add(1, Relaxed);
         let guard = Guard { tunnels: Arc::clone(self), id };
         self.metrics.tunnels.fetch_add(1, Relaxed);
@@ -186,7 +194,13 @@ struct Flow {
 }
 
 impl Tunnel {
-    fn new(settings: Settings, client: TcpStream, from_client: Bytes, upstream: TcpStream, from_upstream: Bytes) -> Self {
+    fn new(
+        settings: Settings,
+        client: TcpStream,
+        from_client: Bytes,
+        upstream: TcpStream,
+        from_upstream: Bytes,
+    ) -> Self {
         let idle = settings.idle / u32::from(IDLE_LOOKS);
         Self {
             client,
@@ -248,7 +262,13 @@ thread_local! {
 
 impl Flow {
     /// Moves bytes until neither side can go on. Ready when the end was passed on.
-    fn poll(&mut self, cx: &mut Context<'_>, from: &mut TcpStream, to: &mut TcpStream, moved: &mut bool) -> Poll<io::Result<()>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut TcpStream,
+        to: &mut TcpStream,
+        moved: &mut bool,
+    ) -> Poll<io::Result<()>> {
         loop {
             while !self.pending.is_empty() {
                 let written = ready!(Pin::new(&mut *to).poll_write(cx, &self.pending))?;
@@ -269,7 +289,13 @@ impl Flow {
     }
 
     /// One read, and as much of it written as is taken. Ready with whether anything came.
-    fn pass(&mut self, cx: &mut Context<'_>, from: &mut TcpStream, to: &mut TcpStream, scratch: &mut [u8]) -> Poll<io::Result<bool>> {
+    fn pass(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut TcpStream,
+        to: &mut TcpStream,
+        scratch: &mut [u8],
+    ) -> Poll<io::Result<bool>> {
         let mut buffer = ReadBuf::new(scratch);
         ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
         let mut rest = buffer.filled();
@@ -295,7 +321,10 @@ mod tests {
     #[test]
     fn a_handshake_is_a_get_without_content() {
         let request = |method: Method, extra: Option<(&'static str, &'static str)>| {
-            let mut request = Request::builder().method(method).header("upgrade", "WebSocket").header("connection", "keep-alive, Upgrade");
+            let mut request = Request::builder()
+                .method(method)
+                .header("upgrade", "WebSocket")
+                .header("connection", "keep-alive, Upgrade");
             if let Some((name, value)) = extra {
                 request = request.header(name, value);
             }
@@ -303,11 +332,18 @@ mod tests {
         };
         let good = request(Method::GET, None);
         assert!(is_websocket(&good) && check(&good).is_ok());
-        assert_eq!(check(&request(Method::GET, Some(("content-length", "5")))).unwrap_err().code(), Code::InvalidArgument);
-        assert_eq!(check(&request(Method::GET, Some(("transfer-encoding", "chunked")))).unwrap_err().code(), Code::InvalidArgument);
+        assert_eq!(
+            check(&request(Method::GET, Some(("content-length", "5")))).unwrap_err().code(),
+            Code::InvalidArgument
+        );
+        assert_eq!(
+            check(&request(Method::GET, Some(("transfer-encoding", "chunked")))).unwrap_err().code(),
+            Code::InvalidArgument
+        );
         assert_eq!(check(&request(Method::POST, None)).unwrap_err().code(), Code::MethodNotAllowed);
         assert!(check(&request(Method::GET, Some(("content-length", "0")))).is_ok());
-        let h2c = Request::builder().header("upgrade", "h2c").header("connection", "upgrade").body(()).unwrap();
+        let h2c =
+            Request::builder().header("upgrade", "h2c").header("connection", "upgrade").body(()).unwrap();
         assert!(!is_websocket(&h2c));
     }
 
