@@ -74,17 +74,21 @@ def _cut(text: str, piece: _Piece, tokenizer: TextTokenizer, budget: int) -> Ite
     if piece.tokens <= budget:
         yield piece
         return
-    ends = tokenizer.token_ends(text[piece.start : piece.end])
-    start = piece.start
-    for index in range(budget - 1, len(ends) + budget - 1, budget):
-        last = index >= len(ends) - 1
-        end = piece.end if last else piece.start + ends[index]
-        tokens = min(budget, len(ends) - index + budget - 1)
-        if end > start:
-            yield _Piece(
-                start, end, tokens, piece.block and start == piece.start, piece.heading and start == piece.start
-            )
-        start = end
+    ends = [piece.start + end for end in tokenizer.token_ends(text[piece.start : piece.end])]
+    start, first = piece.start, 0
+    while first < len(ends):
+        last = min(first + budget, len(ends)) - 1
+        if last < len(ends) - 1:
+            last = _last_word_end(text, ends, first + budget // 2, last)
+        end = piece.end if last == len(ends) - 1 else ends[last]
+        opens = start == piece.start
+        yield _Piece(start, end, last - first + 1, piece.block and opens, piece.heading and opens)
+        start, first = end, last + 1
+
+
+def _last_word_end(text: str, ends: list[int], low: int, high: int) -> int:
+    """The last token from `low` to `high` that ends a word; `high` where none does."""
+    return next((index for index in range(high, low, -1) if text[ends[index]].isspace()), high)
 
 
 def _pack(pieces: list[_Piece], budget: int) -> Iterator[tuple[int, int]]:

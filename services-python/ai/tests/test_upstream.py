@@ -1,0 +1,164 @@
+"""Answer and Chat with a configured upstream: a small OpenAI-compatible server that streams real server-sent events."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+import pytest
+from aiohttp import web
+from conftest import Loop, Running, as_service, as_user, wait_until
+from grpc_errors import fails, invalid, retry_delay
+from hybrid.ai.v1 import assistant_service_pb2 as pb
+from hybrid.ai.v1 import search_service_pb2 as search_pb
+
+WORDS = ["The ", "answer ", "is ", "in ", "[1]."]
+
+
+class OpenAI:
+    """Streams WORDS. `mode` makes it misbehave; it remembers requests, and whether a client left in mid-stream."""
+
+    def __init__(self) -> None:
+        self.mode = "words"
+        self.requests: list[dict[str, Any]] = []
+        self.authorization = ""
+        self.left = 0
+
+    async def complete(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(await request.json())
+        self.authorization = request.headers.get("authorization", "")
+        if self.mode.isdigit():
+            return web.Response(status=int(self.mode), headers={"retry-after": "7"}, text="{}")
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        try:
+            await self._stream(response)
+        except (ConnectionResetError, asyncio.CancelledError):
+            self.left += 1
+            raise
+        return response
+
+    async def _stream(self, response: web.StreamResponse) -> None:
+        async def send(event: Any) -> None:
+            await response.write(
+                b"data: " + (event if isinstance(event, bytes) else json.dumps(event).encode()) + b"\n\n"
+            )
+
+        for word in WORDS:
+            await send({"choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}]})
+        while self.mode == "endless":
+            await asyncio.sleep(0.01)
+            await send({"choices": [{"index": 0, "delta": {"content": "more "}}]})
+        if self.mode == "broken":
+            return
+        if self.mode == "garbage":
+            await send(b"{not json")
+            return
+        await send({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        await send({"choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 5}})
+        await send(b"[DONE]")
+
+
+@pytest.fixture(scope="module")
+def openai(loop: Loop) -> Iterator[tuple[OpenAI, str]]:
+    server, app = OpenAI(), web.Application()
+    app.router.add_post("/v1/chat/completions", server.complete)
+    runner = web.AppRunner(app, handler_cancellation=True)
+
+    async def begin() -> int:
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        return int(runner.addresses[0][1])
+
+    port = loop.run(begin())
+    yield server, f"http://127.0.0.1:{port}/v1"
+    loop.run(runner.cleanup())
+
+
+@pytest.fixture(scope="module")
+def configured(openai: tuple[OpenAI, str], start: Callable[..., Running]) -> Running:
+    service = start(AI_OPENAI_BASE_URL=openai[1], AI_OPENAI_MODEL="big-model", AI_OPENAI_API_KEY="key-1")
+    document = search_pb.Document(id="d", revision=1, text="The answer is forty-two.", title="Deep", owner="alice")
+    service.search.Index(search_pb.IndexRequest(document=document), metadata=as_service())
+    return service
+
+
+@pytest.fixture
+def upstream(openai: tuple[OpenAI, str]) -> OpenAI:
+    openai[0].mode = "words"
+    return openai[0]
+
+
+def chat(service: Running) -> Any:
+    message = pb.ChatMessage(role=pb.CHAT_ROLE_USER, content="Hello?")
+    request = pb.ChatRequest(messages=[message], max_tokens=9, temperature=0.5, seed=4)
+    return service.assistant.Chat(request, metadata=as_user())
+
+
+def test_chat_uses_the_upstream_and_passes_the_settings_on(configured: Running, upstream: OpenAI) -> None:
+    events = list(chat(configured))
+    assert events[0].started.model == "big-model"
+    assert [event.delta.text for event in events[1:-1]] == WORDS
+    completed = events[-1].completed
+    assert (completed.finish_reason, completed.prompt_tokens, completed.completion_tokens) == (1, 11, 5)
+    assert upstream.authorization == "Bearer key-1"
+    sent = upstream.requests[-1]
+    assert (sent["model"], sent["max_tokens"], sent["temperature"], sent["seed"]) == ("big-model", 9, 0.5, 4)
+    assert sent["messages"] == [{"role": "user", "content": "Hello?"}] and sent["stream"] is True
+
+
+def test_answer_gives_the_upstream_the_passages_and_cites_them(configured: Running, upstream: OpenAI) -> None:
+    request = pb.AnswerRequest(question="What is the answer?")
+    events = list(configured.assistant.Answer(request, metadata=as_user()))
+    assert [event.WhichOneof("event") for event in events] == ["citation"] + ["delta"] * 5 + ["completed"]
+    assert events[0].citation.passage == "The answer is forty-two."
+    assert events[-1].completed.model == "big-model" and events[-1].completed.found
+    prompt = upstream.requests[-1]["messages"][-1]["content"]
+    assert "[1] The answer is forty-two." in prompt and "What is the answer?" in prompt
+
+
+def test_an_answer_without_passages_asks_no_upstream(configured: Running, upstream: OpenAI) -> None:
+    asked = len(upstream.requests)
+    request = pb.AnswerRequest(question="What is the answer?")
+    events = list(configured.assistant.Answer(request, metadata=as_user("nobody")))
+    assert events[-1].completed.found is False and len(upstream.requests) == asked
+
+
+def test_a_caller_who_goes_stops_the_upstream(configured: Running, upstream: OpenAI) -> None:
+    upstream.mode, left = "endless", upstream.left
+    call = chat(configured)
+    next(call), next(call)
+    call.cancel()
+    wait_until(lambda: upstream.left == left + 1)
+    wait_until(lambda: configured.metric("ai_generations_active") == 0)
+
+
+@pytest.mark.parametrize("mode", ["500", "404", "401"])
+def test_a_refusing_upstream_is_unavailable(configured: Running, upstream: OpenAI, mode: str) -> None:
+    upstream.mode = mode
+    error = fails(lambda: chat(configured), grpc.StatusCode.UNAVAILABLE)
+    assert error.details() == f"the configured upstream answered HTTP {mode}"
+
+
+@pytest.mark.parametrize("mode", ["broken", "garbage"])
+def test_a_stream_that_breaks_off_is_an_error_and_not_an_end(configured: Running, upstream: OpenAI, mode: str) -> None:
+    upstream.mode = mode
+    fails(lambda: chat(configured), grpc.StatusCode.UNAVAILABLE)
+
+
+def test_an_overloaded_upstream_says_when_to_come_back(configured: Running, upstream: OpenAI) -> None:
+    upstream.mode = "429"
+    assert retry_delay(fails(lambda: chat(configured), grpc.StatusCode.RESOURCE_EXHAUSTED)) == 7
+
+
+def test_a_refused_prompt_is_the_caller_s_error(configured: Running, upstream: OpenAI) -> None:
+    upstream.mode = "400"
+    assert invalid(lambda: chat(configured)) == ["messages"]
+
+
+def test_an_upstream_that_is_not_there_is_unavailable(start: Callable[..., Running]) -> None:
+    service = start(AI_OPENAI_BASE_URL="http://127.0.0.1:9/v1", AI_OPENAI_MODEL="big-model")
+    error = fails(lambda: chat(service), grpc.StatusCode.UNAVAILABLE)
+    assert "127.0.0.1" not in error.details()
