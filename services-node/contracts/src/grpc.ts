@@ -30,7 +30,10 @@ type Handler<M> =
   M extends DescMethodUnary<infer I, infer O>
     ? (request: MessageShape<I>, call: grpc.ServerUnaryCall<unknown, unknown>) => Promise<MessageInitShape<O>>
     : M extends DescMethodServerStreaming<infer I, infer O>
-      ? (request: MessageShape<I>, call: grpc.ServerWritableStream<unknown, unknown>) => AsyncIterable<MessageInitShape<O>>
+      ? (
+          request: MessageShape<I>,
+          call: grpc.ServerWritableStream<unknown, unknown>,
+        ) => AsyncIterable<MessageInitShape<O>>
       : never;
 
 /** An implementation of service S. Throw `{ code, details }` for a gRPC status. */

@@ -62,7 +62,12 @@ export async function createApp(config: Config, log: Log) {
     await scope.register(noteRoutes, { notes });
     await scope.register(changeRoutes, { feed, maxClients: config.changes.maxClients });
   });
-  const sockets = new CollabSockets(http.server, { hocuspocus: documents.hocuspocus, verifier, log, config: config.collab });
+  const sockets = new CollabSockets(http.server, {
+    hocuspocus: documents.hocuspocus,
+    verifier,
+    log,
+    config: config.collab,
+  });
   probe(metrics, { rows, feed, documents, sockets });
 
   return {

@@ -34,10 +34,25 @@ export const OPTIONS = {
   REALTIME_OUTBOX_POISON_ATTEMPTS: option("3", "1 to 100", integer(1, 100), "refusals after which a row is parked"),
   REALTIME_CHANGES_RETAINED: option("100000", "1 to 10000000", integer(1, 10_000_000), "changes kept for resuming"),
   REALTIME_SSE_HEARTBEAT_MS: option("15000", "50 to 600000", integer(50, 600_000), "pause between heartbeats"),
-  REALTIME_SSE_BUFFER_BYTES: option("262144", "1024 to 67108864", integer(1024, 1 << 26), "unsent bytes per SSE client"),
+  REALTIME_SSE_BUFFER_BYTES: option(
+    "262144",
+    "1024 to 67108864",
+    integer(1024, 1 << 26),
+    "unsent bytes per SSE client",
+  ),
   REALTIME_SSE_MAX_CLIENTS: option("10000", "1 to 1000000", integer(1, 1_000_000), "SSE clients at the same time"),
-  REALTIME_COLLAB_SETTLE_MS: option("700", "10 to 60000", integer(10, 60_000), "quiet time after which an edit settles"),
-  REALTIME_COLLAB_BUFFER_BYTES: option("8388608", "1024 to 1073741824", integer(1024, 1 << 30), "unsent bytes per socket"),
+  REALTIME_COLLAB_SETTLE_MS: option(
+    "700",
+    "10 to 60000",
+    integer(10, 60_000),
+    "quiet time after which an edit settles",
+  ),
+  REALTIME_COLLAB_BUFFER_BYTES: option(
+    "8388608",
+    "1024 to 1073741824",
+    integer(1024, 1 << 30),
+    "unsent bytes per socket",
+  ),
   REALTIME_SLOW_QUERY_MS: option("50", "1 to 60000", integer(1, 60_000), "a slower query is logged"),
   REALTIME_SHUTDOWN_MS: option("10000", "100 to 600000", integer(100, 600_000), "bound of a graceful stop"),
 };

@@ -47,7 +47,8 @@ export class IdentityVerifier {
     });
     const kind = KINDS.find((name) => name === payload.kind);
     // "*" stands for everybody among readers, so nobody can be called that.
-    if (!kind || !payload.sub || payload.sub === "*") throw unauthenticated("The identity of the caller is incomplete.");
+    if (!kind || !payload.sub || payload.sub === "*")
+      throw unauthenticated("The identity of the caller is incomplete.");
     return { identity: { subject: payload.sub, kind }, expiresAt: (payload.exp! + LEEWAY_SECONDS) * 1000 };
   }
 }

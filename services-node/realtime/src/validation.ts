@@ -1,8 +1,9 @@
 // JSON schema validation for every route: bodies are taken as they are, query strings and
 // paths are text and so coerced; what a schema does not name is refused and named.
+
+import { Ajv } from "ajv";
 import type { FastifyInstance } from "fastify";
 import type { FastifySchemaValidationError } from "fastify/types/schema.js";
-import { Ajv } from "ajv";
 import { type FieldError, Problem } from "./problems.ts";
 
 const MAX_ERRORS = 20;

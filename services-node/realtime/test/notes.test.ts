@@ -135,10 +135,18 @@ test("bad query strings, cursors, bodies, paths and methods have their own codes
     return [answer.status, answer.body.code, answer.body.errors?.[0].field];
   };
   const invalid = (field: string) => [400, "invalid_argument", field];
-  for (const limit of ["0", "101", "ten"]) assert.deepEqual(await code("GET", `/api/notes?limit=${limit}`), invalid("limit"));
+  for (const limit of ["0", "101", "ten"])
+    assert.deepEqual(await code("GET", `/api/notes?limit=${limit}`), invalid("limit"));
   assert.deepEqual(await code("GET", "/api/notes?page=2"), invalid("page"));
-  const foreign = [Buffer.from("1:0").toString("base64url"), Buffer.from("2:5").toString("base64url"), "MTo1=", "%00", "x"];
-  for (const cursor of foreign) assert.deepEqual(await code("GET", `/api/notes?cursor=${cursor}`), invalid("cursor"), cursor);
+  const foreign = [
+    Buffer.from("1:0").toString("base64url"),
+    Buffer.from("2:5").toString("base64url"),
+    "MTo1=",
+    "%00",
+    "x",
+  ];
+  for (const cursor of foreign)
+    assert.deepEqual(await code("GET", `/api/notes?cursor=${cursor}`), invalid("cursor"), cursor);
   assert.deepEqual(await code("GET", "/api/nothing"), [404, "not_found", undefined]);
   assert.deepEqual(await code("PATCH", "/api/notes/some-id"), [405, "method_not_allowed", undefined]);
   const large = JSON.stringify({ title: "x", text: "y".repeat(2 << 20) });

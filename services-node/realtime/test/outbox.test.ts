@@ -1,7 +1,7 @@
 // Delivery of notes to Python: at once, in order, and whatever happens on the way.
 import assert from "node:assert/strict";
-import { DatabaseSync } from "node:sqlite";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
 import { status } from "@grpc/grpc-js";
 import { decodeJwt, jwtVerify } from "jose";
@@ -64,7 +64,10 @@ test("revisions of a note never overtake each other, and superseded ones are lef
   for (const { id } of notes) {
     await eventually(() => python.latest(id)?.revision === 11, "the last revision");
     const revisions = python.calls.filter((call) => call.id === `notes/${id}`).map((call) => call.revision);
-    assert.deepEqual(revisions, [...new Set(revisions)].sort((a, b) => a - b));
+    assert.deepEqual(
+      revisions,
+      [...new Set(revisions)].sort((a, b) => a - b),
+    );
   }
 });
 
@@ -83,10 +86,10 @@ test("while Python is away notes are kept; when it returns the latest of each is
   const second = await startPython(t, first.port);
   await eventually(async () => (await metric("realtime_outbox_pending")) === 0, "the catch-up");
   assert.equal(second.latest(kept.id)!.document.text, "three");
-  assert.deepEqual(
-    second.calls.map(({ method, revision }) => [method, revision]).sort(),
-    [["delete", 2], ["index", 2]],
-  );
+  assert.deepEqual(second.calls.map(({ method, revision }) => [method, revision]).sort(), [
+    ["delete", 2],
+    ["index", 2],
+  ]);
 });
 
 test("what Python refuses for good is parked with its reason; later revisions still go", async (t) => {

@@ -5,8 +5,8 @@ import { get as httpGet } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
-import { HocuspocusProvider, HocuspocusProviderWebsocket } from "@hocuspocus/provider";
 import * as grpc from "@grpc/grpc-js";
+import { HocuspocusProvider, HocuspocusProviderWebsocket } from "@hocuspocus/provider";
 import { SearchService } from "@hybrid/contracts";
 import { addService, type Implementation } from "@hybrid/contracts/grpc";
 import { SignJWT } from "jose";
@@ -94,13 +94,19 @@ export function userOf(url: string, subject: string) {
     });
     const text = await response.text();
     const json = response.headers.get("content-type")?.includes("json");
-    return { status: response.status, headers: response.headers, text, body: json && text ? JSON.parse(text) : undefined } as Answer;
+    return {
+      status: response.status,
+      headers: response.headers,
+      text,
+      body: json && text ? JSON.parse(text) : undefined,
+    } as Answer;
   };
   return {
     subject,
     call,
     get: (path: string, headers?: Record<string, string>) => call("GET", path, undefined, headers),
-    create: async (title: string, text = "") => (await call("POST", "/api/notes", { title, text })).body as { id: string },
+    create: async (title: string, text = "") =>
+      (await call("POST", "/api/notes", { title, text })).body as { id: string },
     put: (id: string, title: string, text: string, etag: string) =>
       call("PUT", `/api/notes/${id}`, { title, text }, { "if-match": etag }),
     share: (id: string, readers: string[]) => call("PUT", `/api/notes/${id}/readers`, { readers }),
@@ -111,7 +117,13 @@ export function userOf(url: string, subject: string) {
 export type Event = { id: string; event: string; data: any };
 
 /** Follows the change feed. `next` waits for an event; `events` is what came so far. */
-export async function follow(t: TestContext, url: string, subject: string, lastEventId?: number, options: { pause?: boolean } = {}) {
+export async function follow(
+  t: TestContext,
+  url: string,
+  subject: string,
+  lastEventId?: number,
+  options: { pause?: boolean } = {},
+) {
   const events: Event[] = [];
   const headers = {
     "x-hybrid-identity": await identity(subject),
@@ -139,7 +151,13 @@ export async function follow(t: TestContext, url: string, subject: string, lastE
   return { status: response.statusCode, response, events, comments, state, find, close: () => response.destroy() };
 }
 
-export type Indexed = { method: "index" | "delete"; id: string; revision: number; document: any; metadata: grpc.Metadata };
+export type Indexed = {
+  method: "index" | "delete";
+  id: string;
+  revision: number;
+  document: any;
+  metadata: grpc.Metadata;
+};
 
 /** Python's side of the contract: records what it is sent, and answers as it is told. */
 export async function startPython(t: TestContext, port = 0) {
@@ -181,7 +199,15 @@ export async function startPython(t: TestContext, port = 0) {
   const stop = () => server.forceShutdown();
   t.after(stop);
   const latest = (id: string) => calls.findLast((call) => call.id === `notes/${id}`);
-  return { calls, searches, behaviour, latest, stop, port: bound, env: { GATEWAY_INTERNAL_URL: `http://127.0.0.1:${bound}` } };
+  return {
+    calls,
+    searches,
+    behaviour,
+    latest,
+    stop,
+    port: bound,
+    env: { GATEWAY_INTERNAL_URL: `http://127.0.0.1:${bound}` },
+  };
 }
 
 export type Editor = Awaited<ReturnType<typeof edit>>;
@@ -199,20 +225,25 @@ export async function edit(t: TestContext, url: string, subject: string, noteId:
     WebSocketPolyfill: AuthenticatedSocket,
     delay: 50,
     minDelay: 20,
+    maxDelay: 200,
     jitter: false,
     initialDelay: 0,
   });
   const refusals: string[] = [];
+  const closes: string[] = [];
   const messages: any[] = [];
   const provider = new HocuspocusProvider({
     websocketProvider,
     name: `note:${noteId}`,
     token: "",
     onAuthenticationFailed: ({ reason }) => void refusals.push(reason),
+    onClose: ({ event }) => void closes.push(event.reason),
     onStateless: ({ payload }) => void messages.push(JSON.parse(payload)),
   });
   provider.attach();
   const close = () => {
+    // A destroyed socket provider may still have a reconnection scheduled.
+    websocketProvider.connect = async () => undefined;
     provider.destroy();
     websocketProvider.destroy();
   };
@@ -223,6 +254,7 @@ export async function edit(t: TestContext, url: string, subject: string, noteId:
     websocketProvider,
     text,
     refusals,
+    closes,
     messages,
     close,
     synced: () => eventually(() => provider.isSynced, "the first sync"),

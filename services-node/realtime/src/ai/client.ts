@@ -1,8 +1,9 @@
 // Python's search service, called through the gateway's internal listener as this service.
 // Each call carries identity, request id, trace and deadline, and is counted.
-import { type Client, createClient } from "@hybrid/contracts/grpc";
-import { SearchService } from "@hybrid/contracts";
+
 import * as grpc from "@grpc/grpc-js";
+import { SearchService } from "@hybrid/contracts";
+import { type Client, createClient } from "@hybrid/contracts/grpc";
 import { deadlineWithin, type RequestContext } from "../context.ts";
 import type { ServiceToken } from "../identity.ts";
 import type { Metrics } from "../metrics.ts";
@@ -58,7 +59,11 @@ export class AiClient {
     metadata.set("x-request-id", context.requestId);
     metadata.set("traceparent", context.traceparent);
     try {
-      const response = await start({ deadline: deadlineWithin(context, timeoutMs), metadata, ...(signal && { signal }) });
+      const response = await start({
+        deadline: deadlineWithin(context, timeoutMs),
+        metadata,
+        ...(signal && { signal }),
+      });
       metrics.aiCalls.inc({ method, status: "OK" });
       return response;
     } catch (error) {

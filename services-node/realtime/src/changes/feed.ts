@@ -104,7 +104,9 @@ export class ChangeFeed {
     const position = after === undefined || lost ? latest : after;
     const retry = Math.round(RETRY_MS.base + Math.random() * RETRY_MS.spread);
     if (lost) this.#metrics.sseResets.inc();
-    sink.write(`retry: ${retry}\nid: ${position}\nevent: ${lost ? "reset" : "ready"}\ndata: {"position":${position}}\n\n`);
+    sink.write(
+      `retry: ${retry}\nid: ${position}\nevent: ${lost ? "reset" : "ready"}\ndata: {"position":${position}}\n\n`,
+    );
     return position;
   }
 

@@ -60,7 +60,10 @@ function prepare(database: Database) {
          ) GROUP BY seq ORDER BY seq LIMIT ?
        ) a JOIN changes c USING (seq) ORDER BY c.seq`,
     ),
-    latest: database.statement<{ seq: number }>("change_latest", "SELECT seq FROM sqlite_sequence WHERE name = 'changes'"),
+    latest: database.statement<{ seq: number }>(
+      "change_latest",
+      "SELECT seq FROM sqlite_sequence WHERE name = 'changes'",
+    ),
     oldest: database.statement<{ seq: number | null }>("change_oldest", "SELECT MIN(seq) AS seq FROM changes"),
     prune: database.statement("change_prune", "DELETE FROM changes WHERE seq <= ?"),
   };

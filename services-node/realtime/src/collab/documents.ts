@@ -10,7 +10,7 @@ import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import type { RelatedPassages } from "./related.ts";
 import type { DocumentStore } from "./store.ts";
-import { documentNameOf, noteIdOf, plainText, replaceText, TEXT_FIELD } from "./text.ts";
+import { noteIdOf, plainText, replaceText, TEXT_FIELD } from "./text.ts";
 
 export type SharedNote = { text: string; owner: string; readers: string[] };
 /** What a connection carries from its upgrade request. */
@@ -142,7 +142,7 @@ export class CollabDocuments {
     const { store, notes, log, metrics } = this.#deps;
     const noteId = noteIdOf(document.name)!;
     const note = notes.find(noteId);
-    if (!note) throw this.#refuse(REFUSAL.notFound);
+    if (!note) throw this.#refuseLoad(document, REFUSAL.notFound);
     try {
       if (!store.load(noteId, document)) {
         document.getText(TEXT_FIELD).insert(0, note.text);
@@ -152,7 +152,7 @@ export class CollabDocuments {
       this.#condemned.add(document);
       metrics.collabFailures.inc({ operation: "load" });
       log.error({ note_id: noteId, reason: (error as Error).message }, "document not loaded; it stays as it is");
-      throw this.#refuse(REFUSAL.damaged);
+      throw this.#refuseLoad(document, REFUSAL.damaged);
     }
     this.#watch(noteId, document);
     // A write to the note may have come while the document could not be read.
@@ -250,6 +250,12 @@ export class CollabDocuments {
     for (const connection of document.getConnections()) connection.close(event);
   }
 
+  /** Hocuspocus drops a document whose load failed without destroying it, so its timers would stay. */
+  #refuseLoad(document: Document, reason: string) {
+    document.destroy();
+    return this.#refuse(reason);
+  }
+
   #refuse(reason: string) {
     this.#deps.metrics.collabRefused.inc({ reason });
     // Hocuspocus sends `reason` to the client, and logs errors that have a message.
@@ -262,5 +268,3 @@ export function rightOf(note: SharedNote, subject: string): "edit" | "read" | "n
   if (note.owner === subject || note.readers.includes(subject)) return "edit";
   return note.readers.includes(EVERYBODY) ? "read" : "none";
 }
-
-export { documentNameOf };

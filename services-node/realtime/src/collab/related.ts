@@ -1,8 +1,9 @@
 // Related passages: when an edit settles, Python is asked for passages that every present
 // editor may read, and the answer is pushed to the editors. What became wrong while Python
 // answered (an editor came, a right was withdrawn) is never pushed.
-import { SearchMode } from "@hybrid/contracts";
+
 import type { Connection, Document } from "@hocuspocus/server";
+import { SearchMode } from "@hybrid/contracts";
 import type { AiClient } from "../ai/client.ts";
 import { statusName } from "../ai/client.ts";
 import { backgroundContext } from "../context.ts";
@@ -98,5 +99,8 @@ function isEditor(connection: Connection): boolean {
 
 function queryAround(text: string, position: number): string {
   const start = Math.max(0, Math.min(position - QUERY_LENGTH / 2, text.length - QUERY_LENGTH));
-  return text.slice(start, start + QUERY_LENGTH).toWellFormed().trim();
+  return text
+    .slice(start, start + QUERY_LENGTH)
+    .toWellFormed()
+    .trim();
 }

@@ -13,10 +13,6 @@ export function noteIdOf(documentName: string): string | undefined {
   return NOTE_ID.test(id) ? id : undefined;
 }
 
-export function documentNameOf(noteId: string): string {
-  return PREFIX + noteId;
-}
-
 /** The document's text in the form that a note can hold. */
 export function plainText(document: Y.Doc): string {
   return document.getText(TEXT_FIELD).toString().toWellFormed().replaceAll("\0", "\uFFFD");

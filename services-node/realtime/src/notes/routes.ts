@@ -58,7 +58,10 @@ export const noteRoutes: FastifyPluginAsyncTypebox<{ notes: NoteRepository }> = 
     async (request, reply) => {
       const { id } = request.params;
       const check = ifMatch(request.headers["if-match"], false);
-      return send(reply, notes.share(id, request.identity.subject, request.body.readers, check, request.requestContext));
+      return send(
+        reply,
+        notes.share(id, request.identity.subject, request.body.readers, check, request.requestContext),
+      );
     },
   );
 

@@ -89,7 +89,10 @@ function prepare(database: Database) {
       `UPDATE outbox SET state = 'dead', attempts = ?, last_error = ?
        WHERE note_id = ? AND seq <= ? AND state = 'pending'`,
     ),
-    count: database.statement<{ count: number }>("outbox_count", "SELECT COUNT(*) AS count FROM outbox WHERE state = ?"),
+    count: database.statement<{ count: number }>(
+      "outbox_count",
+      "SELECT COUNT(*) AS count FROM outbox WHERE state = ?",
+    ),
     oldest: database.statement<{ created_at: number }>(
       "outbox_oldest",
       "SELECT created_at FROM outbox WHERE state = 'pending' ORDER BY seq LIMIT 1",

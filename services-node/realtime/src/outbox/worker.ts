@@ -10,7 +10,14 @@ import type { Metrics } from "../metrics.ts";
 import type { OutboxRepository, OutboxRow } from "./repository.ts";
 
 /** A note as it is indexed. */
-export type IndexedNote = { id: string; title: string; text: string; owner: string; readers: string[]; revision: number };
+export type IndexedNote = {
+  id: string;
+  title: string;
+  text: string;
+  owner: string;
+  readers: string[];
+  revision: number;
+};
 
 export type OutboxDependencies = {
   rows: OutboxRepository;
