@@ -20,7 +20,11 @@ pub(super) fn write(headers: &mut HeaderMap, endpoint: &Endpoint, context: &Cont
 /// `grpc-timeout`: at most 8 digits and a unit.
 fn timeout(left: Duration) -> HeaderValue {
     let micros = left.as_micros();
-    let text = if micros < 100_000_000 { format!("{micros}u") } else { format!("{}m", left.as_millis().min(99_999_999)) };
+    let text = if micros < 100_000_000 {
+        format!("{micros}u")
+    } else {
+        format!("{}m", left.as_millis().min(99_999_999))
+    };
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("0u"))
 }
 

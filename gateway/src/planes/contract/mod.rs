@@ -89,7 +89,8 @@ impl ContractPlane {
     pub fn build(config: &Config, upstreams: &Upstreams, metrics: &Metrics) -> Result<Self, BuildError> {
         let contract = Contract::compile(&config.contracts.paths.0)?;
         let packages = &config.contracts.packages;
-        let unknown = packages.keys().find(|package| !contract.methods().iter().any(|m| m.package() == **package));
+        let unknown =
+            packages.keys().find(|package| !contract.methods().iter().any(|m| m.package() == **package));
         if let Some(package) = unknown {
             return Err(BuildError::UnknownPackage(package.clone()));
         }
@@ -109,7 +110,10 @@ impl ContractPlane {
         };
         let endpoints: HashMap<_, _> = contract.methods().iter().filter_map(endpoint).collect();
         for method in contract.methods().iter().filter(|m| !endpoints.contains_key(m.grpc_path().as_str())) {
-            tracing::debug!(method = method.full_name(), "not reachable: no access rule, or no upstream for its package");
+            tracing::debug!(
+                method = method.full_name(),
+                "not reachable: no access rule, or no upstream for its package"
+            );
         }
         Ok(Self { contract, endpoints })
     }
@@ -152,7 +156,8 @@ impl ContractPlane {
 
     /// HTTP method, path template and full name of every route that can be reached, for listings.
     pub fn routes(&self) -> impl Iterator<Item = (&Method, &str, &str)> {
-        let reachable = |route: &transcode::Route<'_>| self.endpoints.contains_key(route.method.grpc_path().as_str());
+        let reachable =
+            |route: &transcode::Route<'_>| self.endpoints.contains_key(route.method.grpc_path().as_str());
         let routes = self.contract.routes().filter(reachable);
         routes.map(|route| (route.verb, route.template, route.method.full_name()))
     }

@@ -3,8 +3,9 @@
 
 use super::{Endpoint, headers, problems, read};
 use crate::{
-    edge::{Body, BodyError, Code, Context as CallContext, Problem, headers as edge_headers, headers::REQUEST_TIMEOUT,
-        problem::Style,
+    edge::{
+        Body, BodyError, Code, Context as CallContext, Problem, headers as edge_headers,
+        headers::REQUEST_TIMEOUT, problem::Style,
     },
     upstream::grpc::LeasedBody,
 };
@@ -84,7 +85,10 @@ impl http_body::Body for Upload {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
@@ -135,7 +139,10 @@ impl http_body::Body for Download {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         match Pin::new(body).poll_frame(cx) {
             Poll::Ready(Some(Err(error))) => {

@@ -28,7 +28,8 @@ pub(super) fn from_status(endpoint: &Endpoint, status: &Status) -> Problem {
         message if !message.is_empty() && !hides_message(code) => message.to_owned(),
         _ => format!("The upstream answered {}.", code.name()),
     };
-    let mut problem = Problem::new(code, detail).with_errors(details.violations.into_iter().map(field_error).collect());
+    let mut problem =
+        Problem::new(code, detail).with_errors(details.violations.into_iter().map(field_error).collect());
     if let Some(delay) = details.retry_delay {
         // Whole seconds, rounded up: a client that comes a moment early is refused again.
         problem = problem.with_retry_after(delay.as_secs() + u64::from(delay.subsec_nanos() > 0));
@@ -39,7 +40,9 @@ pub(super) fn from_status(endpoint: &Endpoint, status: &Status) -> Problem {
 /// A call that got no response.
 pub(super) fn from_call(endpoint: &Endpoint, error: &CallError) -> Problem {
     match error {
-        CallError::Overloaded => Problem::new(Code::Overloaded, "Too many calls to the upstream are in flight."),
+        CallError::Overloaded => {
+            Problem::new(Code::Overloaded, "Too many calls to the upstream are in flight.")
+        }
         CallError::Unavailable(cause) => {
             tracing::debug!(upstream = endpoint.upstream.name, cause, "the upstream cannot be reached");
             Problem::new(Code::UpstreamUnavailable, "The upstream cannot be reached.")

@@ -16,7 +16,9 @@ pub(super) async fn whole(body: Incoming, limit: u64, context: &Context) -> Resu
         return Err(too_large(limit));
     }
     let read = tokio::time::timeout_at(context.deadline.into(), collect(body, limit)).await;
-    read.unwrap_or_else(|_| Err(Problem::new(Code::RequestTimeout, "The request's body did not arrive in time.")))
+    read.unwrap_or_else(|_| {
+        Err(Problem::new(Code::RequestTimeout, "The request's body did not arrive in time."))
+    })
 }
 
 async fn collect(mut body: Incoming, limit: u64) -> Result<Bytes, Problem> {
@@ -49,14 +51,9 @@ pub(super) fn too_large(limit: u64) -> Problem {
 pub(super) fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
     let Some(value) = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes) else { return Ok(()) };
     let essence = value.split(|&b| b == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
-    if essence == b"application/json" || (essence.starts_with(b"application/") && essence.ends_with(b"+json")) {
+    if essence == b"application/json" || (essence.starts_with(b"application/") && essence.ends_with(b"+json"))
+    {
         return Ok(());
     }
     Err(Problem::new(Code::UnsupportedMediaType, "The body must be application/json."))
-}
-
-/// The query without `access_token`, which is for the gateway alone.
-pub(super) fn without_token(query: &str) -> String {
-    let is_token = |pair: &&str| pair.split('=').next() != Some("access_token");
-    query.split('&').filter(is_token).collect::<Vec<_>>().join("&")
 }

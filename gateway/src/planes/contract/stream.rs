@@ -89,6 +89,7 @@ struct Source {
     timing: Option<HeaderValue>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one for each stream, in a body that is boxed as a whole")]
 enum State {
     Opening(Opening),
     Open(Streaming<Bytes>),
@@ -225,7 +226,10 @@ impl http_body::Body for Events {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.poll_source(cx);
         self.poll_timer(cx);
         if !self.buffer.is_empty() {

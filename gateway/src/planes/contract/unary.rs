@@ -29,7 +29,8 @@ pub(super) async fn serve(
     let answer = answer.map_err(|_| problems::timed_out())?;
     let (metadata, message, _) =
         answer.map_err(|status| problems::from_status(endpoint, &status))?.into_parts();
-    let json = matched.decode_response(&message).map_err(|error| problems::from_transcode(endpoint, &error))?;
+    let json =
+        matched.decode_response(&message).map_err(|error| problems::from_transcode(endpoint, &error))?;
     Ok(respond(json, &metadata, head.method == Method::HEAD))
 }
 
@@ -45,12 +46,7 @@ pub(super) async fn message(
         read::expect_json(&head.headers)?;
     }
     let body = read::whole(body, endpoint.limits.body_bytes, context).await?;
-    let encoded = match head.uri.query() {
-        Some(query) if query.contains("access_token") => {
-            matched.encode_request(Some(&read::without_token(query)), &body)
-        }
-        query => matched.encode_request(query, &body),
-    };
+    let encoded = matched.encode_request(head.uri.query(), &body);
     encoded.map(Bytes::from).map_err(|error| problems::from_transcode(endpoint, &error))
 }
 

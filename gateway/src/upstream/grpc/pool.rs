@@ -140,7 +140,9 @@ impl Pool {
             let slot = &base[start.wrapping_add(offset) % base.len()];
             match slot.live() {
                 Some(connection) if connection.in_flight() == 0 => return Ok(connection),
-                Some(connection) if best.as_ref().is_none_or(|best| connection.in_flight() < best.in_flight()) => {
+                Some(connection)
+                    if best.as_ref().is_none_or(|best| connection.in_flight() < best.in_flight()) =>
+                {
                     best = Some(connection);
                 }
                 Some(_) => {}
@@ -172,7 +174,8 @@ impl Pool {
             return Ok(connection);
         }
         self.refuse_during_backoff()?;
-        let opened = tokio::time::timeout(self.settings.connect, Connection::open(&self.settings.address)).await;
+        let opened =
+            tokio::time::timeout(self.settings.connect, Connection::open(&self.settings.address)).await;
         match opened {
             Ok(Ok(connection)) => {
                 let connection = Arc::new(connection);
@@ -188,7 +191,9 @@ impl Pool {
     fn refuse_during_backoff(&self) -> Result<(), CallError> {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         match &*failed {
-            Some(failure) if Instant::now() < failure.retry_at => Err(CallError::Unavailable(failure.cause.clone())),
+            Some(failure) if Instant::now() < failure.retry_at => {
+                Err(CallError::Unavailable(failure.cause.clone()))
+            }
             _ => Ok(()),
         }
     }
@@ -238,7 +243,10 @@ impl Body for LeasedBody {
     type Data = Bytes;
     type Error = CallError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
         Pin::new(&mut self.body).poll_frame(cx).map_err(CallError::Broken)
     }
 

@@ -1,0 +1,55 @@
+//! Contracts are swapped whole: a new set serves at once, a bad one leaves the old one serving.
+#![allow(clippy::unwrap_used)] // A panic is a test's failure.
+
+mod lab;
+mod support;
+
+use gateway::Options;
+use http::StatusCode;
+use std::path::PathBuf;
+use support::{Edge, get};
+
+/// A folder that goes with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("gateway-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(path.join("contracts")).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.0.join(name), text).unwrap();
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[tokio::test]
+async fn a_changed_contract_serves_after_a_reload_and_a_bad_one_changes_nothing() {
+    let (upstream, _seen) = lab::upstream().await;
+    let folder = Folder::new("reload");
+    let contract = std::fs::read_to_string(format!("{}/lab.proto", lab::contracts())).unwrap();
+    folder.write("contracts/lab.proto", &contract);
+    let contracts = folder.0.join("contracts").display().to_string();
+    let text = lab::config_of(&contracts, upstream.at, "");
+    folder.write("gateway.toml", &text);
+    let options = Options { source: Some(folder.0.join("gateway.toml")), ..Options::default() };
+    let edge = Edge::with(&text, options).await;
+    assert_eq!(get(edge.at.public, "/v1/lab/x").await.status, StatusCode::OK);
+
+    folder.write("contracts/lab.proto", &contract.replace("/v1/lab/{text}", "/v2/lab/{text}"));
+    edge.gateway.reload().await.unwrap();
+    assert_eq!(get(edge.at.public, "/v2/lab/x").await.status, StatusCode::OK);
+    assert_eq!(get(edge.at.public, "/v1/lab/x").await.status, StatusCode::NOT_FOUND);
+
+    folder.write("contracts/lab.proto", &contract.replace("/v1/lab/{text}", "/v3/lab/{nope}"));
+    let refused = edge.gateway.reload().await.unwrap_err();
+    assert!(refused.contains("lab.v1.LabService.Get") && refused.contains("has no field nope"), "{refused}");
+    assert_eq!(get(edge.at.public, "/v2/lab/x").await.status, StatusCode::OK);
+}
