@@ -7,7 +7,7 @@ use gateway::{
     config::{self, LogFormat},
     identity::DevIssuer,
 };
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode, time::Duration};
 
 /// One front door for Node.js and Python services.
 #[derive(Parser)]
@@ -112,7 +112,11 @@ fn start_logs(log: &config::Log) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&log.level).with_context(|| {
         format!("log.level: {:?} is not valid: expected error, warn, info, debug or trace", log.level)
     })?;
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal());
     match log.format {
         LogFormat::Json => builder.json().flatten_event(true).init(),
         LogFormat::Human => builder.init(),

@@ -4,6 +4,7 @@ use crate::{
     config::Config,
     edge::{browser::Browser, metrics::Metrics, metrics::RouteMetrics},
     identity::{External, Services},
+    pages,
     planes::{
         contract::ContractPlane,
         web::{Routes, Tunnels, WebPlane},
@@ -22,6 +23,8 @@ pub(crate) struct Snapshot {
     pub(crate) routes: Routes,
     pub(crate) web: WebPlane,
     pub(crate) contract: ContractPlane,
+    /// The samples that `/` shows.
+    pub(crate) samples: String,
     /// Requests that no route or method takes, and the gateway's own pages.
     pub(crate) own: Arc<RouteMetrics>,
 }
@@ -70,6 +73,7 @@ impl Snapshot {
             routes: Routes::build(&config, &upstreams, metrics),
             web: WebPlane { tunnel, tunnels: Arc::clone(&lasting.tunnels) },
             contract: ContractPlane::build(&config, &upstreams, metrics).map_err(|e| e.to_string())?,
+            samples: pages::samples(config.page.samples.as_deref()),
             own: metrics.route("own"),
             upstreams,
             config,

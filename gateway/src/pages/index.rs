@@ -2,7 +2,7 @@
 
 use super::samples;
 use crate::{config::Protocol, snapshot::Snapshot, upstream::health::Health};
-use std::fmt::Write;
+use std::{fmt::Write, path::Path};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--line:#8884;--soft:#8881;--good:#1a7f37;--bad:#cf222e}\
@@ -24,7 +24,7 @@ pub(super) fn render(snapshot: &Snapshot) -> String {
     );
     upstreams(&mut out, snapshot);
     routes(&mut out, snapshot);
-    examples(&mut out, snapshot);
+    out.push_str(&snapshot.samples);
     out.push_str("</html>\n");
     out
 }
@@ -76,10 +76,12 @@ fn routes(out: &mut String, snapshot: &Snapshot) {
     out.push_str("</table>\n");
 }
 
-fn examples(out: &mut String, snapshot: &Snapshot) {
-    let files = snapshot.config.page.samples.as_deref().map(samples::read).unwrap_or_default();
+/// The samples' part, rendered when the configuration is loaded.
+pub(super) fn examples(folder: Option<&Path>) -> String {
+    let mut out = String::new();
+    let files = folder.map(samples::read).unwrap_or_default();
     if files.is_empty() {
-        return;
+        return out;
     }
     out.push_str("<h2>Samples</h2>\n<p><code>{{base}}</code> is this address; <code>{{alice}}</code> and <code>{{bob}}</code> are access tokens.</p>\n");
     for file in files {
@@ -89,6 +91,7 @@ fn examples(out: &mut String, snapshot: &Snapshot) {
             let _ = writeln!(out, "<details><summary>{title}</summary><pre>{request}</pre></details>");
         }
     }
+    out
 }
 
 fn age(seconds: u64) -> String {

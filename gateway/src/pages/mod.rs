@@ -29,6 +29,11 @@ pub(crate) fn find(path: &str, listener: Listener) -> Option<Page> {
     }
 }
 
+/// The samples' part of the page at `/`. Reads files: for when a configuration is loaded.
+pub(crate) fn samples(folder: Option<&std::path::Path>) -> String {
+    index::examples(folder)
+}
+
 /// Answers a page.
 pub(crate) fn answer(
     page: Page,

@@ -172,3 +172,42 @@ async fn the_development_issuer_is_only_there_when_asked_for() {
             .await;
     assert!(refused.err().unwrap().to_string().contains("loopback"));
 }
+
+#[tokio::test]
+async fn grpc_upstreams_are_asked_by_the_standard_health_check() {
+    for (status, state) in [(1_u8, "up"), (2, "down")] {
+        let upstream = raw(move |stream| async move {
+            let service =
+                hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| async move {
+                    assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
+                    let trailers = ::http::HeaderMap::from_iter([(
+                        ::http::HeaderName::from_static("grpc-status"),
+                        ::http::HeaderValue::from_static("0"),
+                    )]);
+                    let frames = [
+                        hyper::body::Frame::data(bytes::Bytes::from(vec![0, 0, 0, 0, 2, 8, status])),
+                        hyper::body::Frame::trailers(trailers),
+                    ];
+                    let frames = futures_util::stream::iter(frames.map(Ok::<_, std::convert::Infallible>));
+                    Ok::<_, std::convert::Infallible>(Response::new(http_body_util::StreamBody::new(frames)))
+                });
+            let executor = hyper_util::rt::TokioExecutor::new();
+            let io = hyper_util::rt::TokioIo::new(stream);
+            let _ = hyper::server::conn::http2::Builder::new(executor).serve_connection(io, service).await;
+        })
+        .await;
+        let more = format!("[upstreams.ai]\nprotocol = \"grpc\"\naddress = \"{}\"", upstream.at);
+        let edge = Edge::start(nobody().await, &more).await;
+        within(async {
+            loop {
+                let first = get(edge.at.admin, "/upstreams").await.json()[0].clone();
+                assert_eq!(first["name"], "ai");
+                if first["state"] != "unknown" {
+                    assert_eq!(first["state"], state, "{first}");
+                    break;
+                }
+            }
+        })
+        .await;
+    }
+}
