@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{Edge, get, open, read_head, send, token, until};
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 async fn edge(more: &str) -> (Edge, support::Upstream, Arc<Seen>) {
     let (upstream, seen) = lab::upstream().await;
@@ -170,4 +170,22 @@ async fn an_event_source_brings_its_token_in_the_query() {
     assert_eq!(get(edge.at.public, "/v1/lab:mine?text=t").await.code(), "unauthenticated");
     let unary = get(edge.at.public, &format!("/v1/lab/t?access_token={token}")).await;
     assert_eq!(unary.code(), "invalid_argument", "only where a browser needs it");
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_loses_the_upstreams_work() {
+    let more = "stream_idle = \"300ms\"\nheartbeat = \"50ms\"";
+    let (edge, _upstream, seen) = edge(more).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(edge.at.public).await.unwrap();
+    let body = format!(r#"{{"text":"endless","number":200,"list":["{}"]}}"#, "x".repeat(9000));
+    let head = format!(
+        "POST /v1/lab:watch HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\n\r\n",
+        edge.at.public,
+        body.len()
+    );
+    stream.write_all((head + &body).as_bytes()).await.unwrap();
+    until(|| seen.cancelled().is_some()).await;
+    drop(stream);
 }

@@ -17,11 +17,11 @@ use hyper::body::Incoming;
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
-use tokio::time::Sleep;
+use tokio::{task::AbortHandle, time::Sleep};
 use tonic::{Status, Streaming};
 use transcode::Matched;
 
@@ -94,6 +94,8 @@ enum State {
     Opening(Opening),
     Open(Streaming<Bytes>),
     Ended,
+    /// Ended because the client does not read.
+    Unread,
 }
 
 impl Source {
@@ -118,7 +120,35 @@ impl Source {
                     return Poll::Ready(next);
                 }
                 State::Ended => return Poll::Ready(None),
+                State::Unread => {
+                    return Poll::Ready(Some(Err(Status::cancelled("The events were not read."))));
+                }
             }
+        }
+    }
+}
+
+/// The upstream's stream, within reach of the one who looks whether the client reads.
+///
+/// A body that nobody polls cannot watch its own time: a client that stops reading would hold the upstream's work
+/// for as long as it likes. The watch holds no stream; it only ends one.
+struct Shared(Mutex<(Source, Instant)>);
+
+impl Shared {
+    /// The source, and when it was last asked for.
+    fn lock(&self) -> MutexGuard<'_, (Source, Instant)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn watch(self: Arc<Self>, patience: Duration) {
+        loop {
+            let asked = self.lock().1;
+            let until = asked + patience;
+            if Instant::now() >= until {
+                self.lock().0.state = State::Unread;
+                return;
+            }
+            tokio::time::sleep_until(until.into()).await;
         }
     }
 }
@@ -127,7 +157,8 @@ impl Source {
 struct Events {
     endpoint: Arc<Endpoint>,
     matched: Matched,
-    source: Source,
+    source: Arc<Shared>,
+    watch: AbortHandle,
     request_id: String,
     buffer: BytesMut,
     ended: bool,
@@ -141,9 +172,13 @@ struct Events {
 impl Events {
     fn new(endpoint: &Arc<Endpoint>, matched: Matched, source: Source, context: &CallContext) -> Self {
         let now = Instant::now();
+        let source = Arc::new(Shared(Mutex::new((source, now))));
+        // A client that reads lets the body be polled at every heartbeat at least.
+        let patience = endpoint.limits.stream_idle.max(endpoint.limits.heartbeat) + endpoint.limits.heartbeat;
         let mut events = Self {
             endpoint: Arc::clone(endpoint),
             matched,
+            watch: tokio::spawn(Arc::clone(&source).watch(patience)).abort_handle(),
             source,
             request_id: context.request_id_str().to_owned(),
             buffer: BytesMut::new(),
@@ -183,14 +218,21 @@ impl Events {
     /// Lets the upstream go: what is left is to write the buffer.
     fn finish(&mut self) {
         self.ended = true;
-        self.source.state = State::Ended;
+        self.source.lock().0.state = State::Ended;
+        self.watch.abort();
     }
 
     /// Takes the messages that are there.
     fn poll_source(&mut self, cx: &mut Context<'_>) {
         while !self.ended && self.buffer.len() < WRITE {
-            let Poll::Ready(next) = self.source.poll_next(cx) else { return };
-            self.last_message = Instant::now();
+            let now = Instant::now();
+            let polled = {
+                let mut source = self.source.lock();
+                source.1 = now;
+                source.0.poll_next(cx)
+            };
+            let Poll::Ready(next) = polled else { return };
+            self.last_message = now;
             match next {
                 Some(Ok(message)) => match self.matched.decode_response(&message) {
                     Ok(json) => self.put_message(&json),
@@ -219,6 +261,12 @@ impl Events {
     fn next_moment(&self) -> Instant {
         let limits = &self.endpoint.limits;
         (self.last_sent + limits.heartbeat).min(self.last_message + limits.stream_idle).min(self.deadline)
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.finish();
     }
 }
 
