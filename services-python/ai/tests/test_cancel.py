@@ -1,4 +1,4 @@
-"""Cancellation: when a caller goes or its deadline passes, waiting work is dropped and token loops stop within 50 ms."""
+"""Cancellation: when a caller goes or a deadline passes, waiting work is dropped and token loops stop within 50 ms."""
 
 from collections.abc import Callable
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 
 _BLOCK = re.compile(r"(service|message|enum|oneof)\s+(\w+)\s*\{")
 _METHOD = re.compile(r"rpc\s+(\w+)\s*\(\s*(?:stream\s+)?([\w.]+)\s*\)\s*returns\s*\(\s*(stream\s+)?([\w.]+)\s*\)")
-_FIELD = re.compile(r"(?:repeated\s+|optional\s+)?[\w.]+(?:<[^>]*>)?\s+(\w+)\s*=\s*\d+")
-_VALUE = re.compile(r"(\w+)\s*=\s*\d+\s*;")
+_FIELD = re.compile(r"(?:(?:repeated\s+|optional\s+)?([\w.]+)(?:<[^>]*>)?\s+)?(\w+)\s*=\s*\d+")
 _BINDING = re.compile(r'\b(get|put|post|delete|patch):\s*"([^"]+)"')
 _LEVEL = re.compile(r"ACCESS_LEVEL_(\w+)")
 _SCOPE = re.compile(r'scopes:\s*"([^"]+)"')
@@ -30,7 +29,7 @@ class _Method:
 class _File:
     package: str = ""
     services: dict[str, tuple[str, list[_Method]]] = field(default_factory=dict)
-    messages: dict[str, tuple[str, list[tuple[str, str]]]] = field(default_factory=dict)
+    messages: dict[str, tuple[str, list[tuple[str, str, str]]]] = field(default_factory=dict)
 
 
 def documents(source: str) -> Iterator[tuple[str, str, str]]:
@@ -52,15 +51,21 @@ def _describe(file: _File, method: _Method) -> str:
         paragraphs.append(f"Access: {level[1].lower()}{f', with the scope {scopes}' if scopes else ''}.")
     if method.streams:
         paragraphs.append("The response is a stream of events.")
+    seen = set[str]()
     for name in (method.request, method.response):
-        paragraphs.extend(_fields(file, name))
+        paragraphs.extend(_fields(file, name, seen))
     return "\n\n".join(paragraphs)
 
 
-def _fields(file: _File, message: str) -> Iterator[str]:
-    comment, fields = file.messages.get(message, ("", []))
-    if comment or fields:
-        yield "\n".join([f"{message}: {comment}"] + [f"- {name}: {text}" for name, text in fields])
+def _fields(file: _File, message: str, seen: set[str]) -> Iterator[str]:
+    """A message's or an enum's comments, then those of what its fields are made of; each once."""
+    if message in seen or message not in file.messages:
+        return
+    seen.add(message)
+    comment, fields = file.messages[message]
+    yield "\n".join([f"{message}: {comment}"] + [f"- {name}: {text}" for name, text, _ in fields])
+    for _, _, kind in fields:
+        yield from _fields(file, kind, seen)
 
 
 def _first(comment: str) -> str:
@@ -85,13 +90,9 @@ def _parse(source: str) -> _File:
             file.services[block[2]] = (text, [])
         elif block and block[1] in ("message", "enum"):
             file.messages[block[2]] = (text, [])
-        elif (
-            stack
-            and stack[-1][0] in ("message", "enum", "oneof")
-            and (found := _FIELD.match(line) or _VALUE.match(line))
-        ):
+        elif stack and stack[-1][0] in ("message", "enum", "oneof") and (found := _FIELD.match(line)):
             owner = next(name for kind, name in reversed(stack) if kind in ("message", "enum"))
-            file.messages[owner][1].append((found[1], text))
+            file.messages[owner][1].append((found[2], text, found[1] or ""))
         elif method is not None:
             method.options += line + "\n"
         _track(stack, line, block)
