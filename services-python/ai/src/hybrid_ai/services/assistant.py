@@ -9,8 +9,8 @@ from hybrid.ai.v1 import assistant_service_pb2_grpc
 
 from hybrid_ai.errors import InvalidArgument
 from hybrid_ai.models.language_model import Generation, Usage
+from hybrid_ai.services.checks import Violations, check_length
 from hybrid_ai.services.edge import current_call
-from hybrid_ai.services.search import Violations, check_length
 from hybrid_ai.serving.generation import Generator
 from hybrid_ai.store.access import access_for
 from hybrid_ai.store.answer import Extractor

@@ -1,12 +1,12 @@
 """SearchService: documents in, passages out."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from hybrid.ai.v1 import search_service_pb2 as pb
 from hybrid.ai.v1 import search_service_pb2_grpc
 
 from hybrid_ai.errors import InvalidArgument
+from hybrid_ai.services.checks import MAX_SUBJECT, Violations, check_length, check_subjects
 from hybrid_ai.services.edge import current_call
 from hybrid_ai.store.access import access_for, access_list
 from hybrid_ai.store.database import Document
@@ -14,7 +14,7 @@ from hybrid_ai.store.index import DocumentIndex, Mode, Outcome, Query
 
 MAX_KEY, MAX_TITLE, MAX_TEXT, MAX_QUERY = 256, 1024, 1_048_576, 4096
 MAX_LIMIT, DEFAULT_LIMIT = 100, 10
-MAX_SUBJECTS, MAX_SUBJECT = 1000, 256
+MAX_SUBJECTS = 1000
 MAX_VISIBLE_TO = 100
 MAX_URI = 2048
 
@@ -29,7 +29,6 @@ _MODES = {
     pb.SEARCH_MODE_VECTOR: Mode.VECTOR,
     pb.SEARCH_MODE_TEXT: Mode.TEXT,
 }
-Violations = list[tuple[str, str]]
 
 
 class SearchService(search_service_pb2_grpc.SearchServiceServicer):
@@ -85,21 +84,6 @@ class SearchService(search_service_pb2_grpc.SearchServiceServicer):
                 score=score,
             )
         return response
-
-
-def check_length(violations: Violations, field: str, value: str, low: int, high: int) -> None:
-    """Adds a violation unless the value has from `low` to `high` characters."""
-    if not low <= len(value) <= high:
-        violations.append((field, f"has {len(value)} characters; {low} to {high} are allowed"))
-
-
-def check_subjects(violations: Violations, field: str, subjects: Sequence[str], most: int) -> None:
-    """Adds a violation for too many subjects, and for each that is empty or too long."""
-    if len(subjects) > most:
-        violations.append((field, f"has {len(subjects)} subjects; at most {most} are allowed"))
-        return
-    for index, subject in enumerate(subjects):
-        check_length(violations, f"{field}[{index}]", subject, 1, MAX_SUBJECT)
 
 
 def _check_document(document: pb.Document) -> None:
