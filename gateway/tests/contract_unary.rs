@@ -106,6 +106,7 @@ async fn routes_and_methods_are_told_apart() {
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (404, "not_found"));
     let unruled = send(edge.at.public, Request::post("/v1/lab:unruled"), "{}").await;
     assert_eq!(unruled.code(), "not_found", "a method without an access rule");
+    assert_eq!(get(edge.at.public, "/v1/lab:unruled").await.code(), "not_found", "nor a hint of it");
     let inner = send(edge.at.public, Request::post("/v1/lab:inner"), "{}").await;
     assert_eq!(inner.code(), "not_found", "an internal method, from outside");
     let service =

@@ -131,7 +131,17 @@ impl ContractPlane {
                 None => Lookup::NotFound,
             },
             Routed::MethodNotAllowed { allow } => {
-                Lookup::MethodNotAllowed(allow.iter().map(Method::as_str).collect::<Vec<_>>().join(", "))
+                // What nobody can reach is not hinted at either.
+                let reachable = allow.iter().filter(|verb| match self.contract.route(verb, path) {
+                    Routed::Matched(matched) => {
+                        self.endpoints.contains_key(matched.method().grpc_path().as_str())
+                    }
+                    _ => false,
+                });
+                match reachable.map(Method::as_str).collect::<Vec<_>>().join(", ") {
+                    none if none.is_empty() => Lookup::NotFound,
+                    allow => Lookup::MethodNotAllowed(allow),
+                }
             }
             Routed::NotFound => Lookup::NotFound,
         }
