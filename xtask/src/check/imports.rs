@@ -212,10 +212,9 @@ fn leading(tree: &str) -> Vec<Vec<String>> {
             ',' if depth == 0 => items.push(String::new()),
             _ => {}
         }
-        if depth == 0 && c != ',' && c != '}' && !c.is_whitespace() {
-            if let Some(item) = items.last_mut() {
-                item.push(c);
-            }
+        let part = depth == 0 && c != ',' && c != '}' && !c.is_whitespace();
+        if part && let Some(item) = items.last_mut() {
+            item.push(c);
         }
     }
     items.iter().filter(|item| !item.is_empty()).flat_map(|item| leading(item)).collect()

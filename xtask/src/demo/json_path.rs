@@ -2,13 +2,18 @@
 
 use serde_json::Value;
 
-/// The value at a path; `None` where there is none. After `[*]` the result is an array of all that was found.
+/// The value at a path; `None` where there is none. After `[*]` the result is an array of all that was found: empty
+/// if the array was, but `None` if it had elements and none of them has the rest of the path (a slip in the path).
 pub(super) fn get(value: &Value, path: &str) -> Option<Value> {
     let mut found = vec![value.clone()];
     let mut many = false;
     for step in steps(path)? {
         many |= step == Step::All;
+        let any = !found.is_empty() && step != Step::All;
         found = found.into_iter().flat_map(|value| take(value, &step)).collect();
+        if any && found.is_empty() {
+            return None;
+        }
     }
     if many { Some(Value::Array(found)) } else { found.pop() }
 }
@@ -74,6 +79,8 @@ mod tests {
         assert_eq!(get(&value, "$.a[1].b"), Some(json!(2)));
         assert_eq!(get(&value, "$.a[-2].b"), Some(json!(2)));
         assert_eq!(get(&value, "$.a[*].b"), Some(json!([1, 2])));
+        assert_eq!(get(&value, "$.a[*].x"), None);
+        assert_eq!(get(&json!({ "a": [] }), "$.a[*].x"), Some(json!([])));
         assert_eq!(get(&value, "$.a[7]"), None);
         assert_eq!(get(&value, "$.c.nothing"), None);
         assert_eq!(get(&value, "$"), Some(value));

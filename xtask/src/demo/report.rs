@@ -77,6 +77,15 @@ impl Printer {
         self.say(&format!("    {}", paint(DIM, self.tidy(line))));
     }
 
+    /// A response's body, on a few lines.
+    pub(super) fn body(&self, text: &str) {
+        let width = term::width().min(140).saturating_sub(6);
+        let text: Vec<char> = shorten(&self.masked(text), 3 * width).chars().collect();
+        for line in text.chunks(width) {
+            self.say(&format!("    {}", paint(DIM, line.iter().collect::<String>())));
+        }
+    }
+
     /// An event of a stream, with when it came.
     pub(super) fn event(&self, at: Duration, line: &str) {
         let at = format!("+{:.0} ms", at.as_secs_f64() * 1e3);
@@ -84,8 +93,12 @@ impl Printer {
     }
 
     fn tidy(&self, line: &str) -> String {
+        shorten(&self.masked(line), term::width().saturating_sub(16))
+    }
+
+    fn masked(&self, line: &str) -> String {
         let line = line.replace(&self.tokens.alice, "ALICE").replace(&self.tokens.bob, "BOB");
-        shorten(&line.replace(&self.base, ""), term::width().saturating_sub(16))
+        line.replace(&self.base, "")
     }
 
     /// Ends a step. `held`: the expectations that held; `failures`: those that did not.

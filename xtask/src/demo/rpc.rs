@@ -103,7 +103,7 @@ async fn perform(
     let hops = timing::parse(header);
     let answer = serde_json::to_value(DynamicMessage::decode(method.output(), response.into_inner())?)?;
     printer.received("OK");
-    printer.detail(&answer.to_string());
+    printer.body(&answer.to_string());
     for path in call.expected {
         ensure!(json_path::get(&answer, path).is_some(), "the answer has no {path}");
     }

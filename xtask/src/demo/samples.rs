@@ -137,7 +137,7 @@ fn conclude(request: &Request, attempt: Attempt, variables: &mut Variables, prin
         }
     }
     if events.is_empty() && !seen.text.is_empty() {
-        printer.detail(&seen.text);
+        printer.body(&seen.text);
     }
     show_events(&events, printer);
     let hops = timing::parse(seen.header("server-timing").unwrap_or_default());

@@ -43,8 +43,9 @@ struct Running {
     group: u32,
 }
 
-/// How many lines of a failed step are shown.
-const SHOWN: usize = 60;
+/// How much of a failed step's output is shown: tools name the cause first or last, and help in between.
+const SHOWN_FIRST: usize = 15;
+const SHOWN_LAST: usize = 30;
 
 impl Setup {
     /// `quiet`: no progress, for tests.
@@ -168,9 +169,10 @@ impl Setup {
 
     /// Reads a step's output to its end; the last line shows in the progress.
     fn collect(&self, pipe: impl Read, group: u32) -> Vec<String> {
-        let mut lines = VecDeque::new();
+        let (mut first, mut last) = (Vec::new(), VecDeque::new());
         let mut reader = BufReader::new(pipe);
         let mut raw = Vec::new();
+        let mut skipped = false;
         while matches!(reader.read_until(b'\n', &mut raw), Ok(1..)) {
             // Tools that redraw a line by carriage returns: what they drew last counts.
             let text = String::from_utf8_lossy(&raw);
@@ -179,12 +181,21 @@ impl Setup {
             if let Some(running) = self.running().iter_mut().find(|r| r.group == group) {
                 running.last_line.clone_from(&line);
             }
-            if lines.len() == SHOWN {
-                lines.pop_front();
+            if first.len() < SHOWN_FIRST {
+                first.push(line);
+                continue;
             }
-            lines.push_back(line);
+            if last.len() == SHOWN_LAST {
+                last.pop_front();
+                skipped = true;
+            }
+            last.push_back(line);
         }
-        lines.into()
+        if skipped {
+            first.push("…".to_owned());
+        }
+        first.extend(last);
+        first
     }
 
     fn show_progress(&self, done: &AtomicBool) {
