@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 /// The shared text of a document.
-pub(crate) const FIELD: &str = "content";
+pub(crate) const FIELD: &str = "text";
 
 pub(crate) fn add(group: Group) -> Group {
     group

@@ -52,7 +52,9 @@ async fn bounded(sut: Arc<Sut>) -> Result<()> {
     let response = feed.send().await?;
     ensure!(response.status() == 200, "status {}", response.status());
     let mut editors = sut.editors()?;
-    editors.open("open", &sut.collab_url(&token), "shutdown").await?;
+    let note = sut.create_note(&token, "open while the gateway stops", "x").await?;
+    let document = format!("note:{}", note["id"].as_str().unwrap_or_default());
+    editors.open("open", &sut.collab_url(&token), &document).await?;
     let started = Instant::now();
     sut.signal("gateway", Signal::TERM).await?;
     sut.wait_exit("gateway", DRAIN).await?;
