@@ -22,7 +22,11 @@ pub fn run(args: &Args) -> Result<bool> {
     stack.prepare_only(&tasks::needed(&stack, suites.iter().copied()), true)?;
     let mut results = Vec::new();
     for suite in &suites {
-        term::say(format_args!("\n{} {}", paint(BOLD, &suite.name), paint(DIM, suite.run.join(" "))));
+        term::say(format_args!(
+            "\n{} {}",
+            paint(BOLD, &suite.name),
+            paint(DIM, suite.run.join(" ").replace("{root}/", ""))
+        ));
         results.push((&suite.name, tasks::run_visible(tasks::command(&stack, suite)?)?));
     }
     term::say(format_args!("\n{}", paint(BOLD, "suites")));
