@@ -97,7 +97,7 @@ async fn queued(sut: Arc<Sut>, leave: Leave) -> Result<()> {
         let waiting = chat(&sut, "Tell another story.").await?;
         eventually("a chat in the queue", Duration::from_secs(2), || async {
             let metrics = sut.metrics("ai-metrics").await?;
-            ensure!(metrics.sum("ai_queue_depth", &[]) >= 1.0, "the queue is empty");
+            ensure!(metrics.sum("ai_queued_items", &["model=\"chat\""]) >= 1.0, "the queue is empty");
             Ok(())
         })
         .await?;

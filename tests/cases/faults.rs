@@ -118,7 +118,12 @@ async fn node_killed(sut: Arc<Sut>) -> Result<()> {
     })
     .await?;
     let mut events = Events::from(send(cursor).await?).await?;
-    let next = events.expect().await?;
+    let next = loop {
+        let event = events.expect().await?;
+        if event.name != "ready" {
+            break event;
+        }
+    };
     ensure!(next.data.contains(second["id"].as_str().unwrap_or_default()), "resumed with {next:?}");
     Ok(())
 }

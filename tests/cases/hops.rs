@@ -97,13 +97,13 @@ async fn deadline_of_a_stream(sut: Arc<Sut>) -> Result<()> {
     let token = sut.token("alice")?;
     let body =
         json!({"messages": [{"role": "CHAT_ROLE_USER", "content": "Tell a long story."}], "maxTokens": 1024});
-    let request = sut.as_user(&token, Method::POST, "/v1/assistant:chat").header("request-timeout", "1.5");
+    let request = sut.as_user(&token, Method::POST, "/v1/assistant:chat").header("request-timeout", "3");
     let mut events = Events::from(request.json(&body).send().await?).await?;
     let started = Instant::now();
     let events = events.rest().await?;
     let last = events.last().cloned().unwrap_or_default();
     ensure!(last.name == "error", "the last event is {last:?}");
     ensure!(last.json()?["code"] == "gateway_timeout", "{last:?}");
-    ensure!(started.elapsed() < Duration::from_secs(3), "it took {:?}", started.elapsed());
+    ensure!(started.elapsed() < Duration::from_secs(5), "it took {:?}", started.elapsed());
     Ok(())
 }

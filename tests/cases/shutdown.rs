@@ -23,8 +23,7 @@ const DRAIN: Duration = Duration::from_secs(12);
 
 async fn drained(sut: Arc<Sut>) -> Result<()> {
     let token = sut.token("alice")?;
-    let chat =
-        json!({"messages": [{"role": "CHAT_ROLE_USER", "content": "Tell a story."}], "maxTokens": 150});
+    let chat = json!({"messages": [{"role": "CHAT_ROLE_USER", "content": "Tell a story."}], "maxTokens": 60});
     let mut events =
         Events::from(sut.as_user(&token, Method::POST, "/v1/assistant:chat").json(&chat).send().await?)
             .await?;

@@ -2,12 +2,13 @@
 
 use std::{
     future::Future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::Sut;
 
@@ -116,15 +117,19 @@ impl Shared {
 }
 
 fn run(bound: Duration, test: impl Future<Output = Result<()>> + Send + 'static) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let result = runtime.block_on(async {
+    runtime()?.block_on(async {
         // A task of its own, so that a panic is a failure like any other and shows the services' lines too.
         match tokio::time::timeout(bound, tokio::spawn(test)).await {
             Ok(Ok(result)) => result,
             Ok(Err(panic)) => bail!("{panic}"),
             Err(_) => bail!("the test did not end within {bound:?}"),
         }
-    });
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    result
+    })
+}
+
+/// One for all tests: the stack's client keeps connections, which live as long as their runtime.
+fn runtime() -> Result<&'static Runtime> {
+    static RUNTIME: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
+    let runtime = RUNTIME.get_or_init(|| Builder::new_multi_thread().worker_threads(2).enable_all().build());
+    runtime.as_ref().map_err(|error| anyhow!("no runtime: {error}"))
 }

@@ -1,12 +1,13 @@
 //! The system under test: the stack of `stack.toml` on free ports, with its state in a temporary folder.
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use reqwest::{Method, RequestBuilder, Response, header::HeaderValue};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -25,6 +26,8 @@ pub struct Sut {
     stack: Stack,
     contracts: Contracts,
     client: reqwest::Client,
+    /// What was told to end.
+    ending: Mutex<BTreeSet<(&'static str, u32)>>,
     _folder: TempDir,
 }
 
@@ -33,6 +36,7 @@ impl Sut {
     pub fn start() -> Result<Arc<Self>> {
         let sut = Self::prepare()?;
         sut.stack.start_all()?;
+        sut.wait_indexed()?;
         Ok(sut)
     }
 
@@ -42,6 +46,16 @@ impl Sut {
         sut.stack.start("gateway")?;
         sut.stack.wait_ready("gateway")?;
         Ok(sut)
+    }
+
+    /// Waits until the project's own documents are in the index: that work goes on behind the first requests.
+    fn wait_indexed(&self) -> Result<()> {
+        let until = Instant::now() + Duration::from_secs(120);
+        while !self.log("ai").contains("project documents indexed") {
+            ensure!(Instant::now() < until, "the project's documents are not indexed{}", self.last_lines());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
     }
 
     fn prepare() -> Result<Arc<Self>> {
@@ -65,7 +79,13 @@ impl Sut {
             .tls_certs_only([])
             .timeout(Duration::from_secs(30))
             .build()?;
-        Ok(Arc::new(Self { stack, contracts: Contracts::load(&root)?, client, _folder: folder }))
+        Ok(Arc::new(Self {
+            stack,
+            contracts: Contracts::load(&root)?,
+            client,
+            ending: Mutex::default(),
+            _folder: folder,
+        }))
     }
 
     /// `host:port` of a port of the stack.
@@ -148,21 +168,14 @@ impl Sut {
 
     /// Signals a process.
     pub async fn signal(self: &Arc<Self>, name: &'static str, signal: Signal) -> Result<()> {
+        let pid = self.stack.pid(name).with_context(|| format!("{name} does not run"))?;
+        self.ending.lock().unwrap_or_else(PoisonError::into_inner).insert((name, pid));
         self.blocking(move |stack| stack.kill(name, signal)).await
     }
 
     /// Waits until a process has ended.
     pub async fn wait_exit(self: &Arc<Self>, name: &'static str, bound: Duration) -> Result<()> {
-        self.blocking(move |stack| {
-            stack.wait_exit(name, bound)?;
-            // The phase follows the exit by a moment, and a new start needs it.
-            let until = Instant::now() + Duration::from_secs(1);
-            while !ended(&stack.phase(name)?) && Instant::now() < until {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            Ok(())
-        })
-        .await
+        self.blocking(move |stack| wait_exit(stack, name, bound)).await
     }
 
     /// How a process ended.
@@ -181,6 +194,10 @@ impl Sut {
 
     /// Starts whatever does not run: what a fault test leaves behind is none of the next one's business.
     pub fn heal(&self) -> Result<()> {
+        let ending = std::mem::take(&mut *self.ending.lock().unwrap_or_else(PoisonError::into_inner));
+        for (name, _) in ending.into_iter().filter(|(name, pid)| self.stack.pid(name) == Some(*pid)) {
+            wait_exit(&self.stack, name, Duration::from_secs(20))?;
+        }
         let names: Vec<_> = self.stack.names().map(str::to_owned).collect();
         for name in &names {
             if ended(&self.stack.phase(name)?) {
@@ -202,10 +219,8 @@ impl Sut {
         for name in self.stack.names() {
             let log = self.log(name);
             let lines: Vec<_> = log.lines().collect();
-            text += &format!(
-                "\n--- last lines of {name}\n{}",
-                lines[lines.len().saturating_sub(12)..].join("\n")
-            );
+            text +=
+                &format!("\n--- last lines of {name}\n{}", lines[lines.len().saturating_sub(8)..].join("\n"));
         }
         text
     }
@@ -217,6 +232,16 @@ impl Sut {
         let this = Arc::clone(self);
         tokio::task::spawn_blocking(move || work(&this.stack)).await?
     }
+}
+
+fn wait_exit(stack: &Stack, name: &str, bound: Duration) -> Result<()> {
+    stack.wait_exit(name, bound)?;
+    // The phase follows the exit by a moment, and a new start needs it.
+    let until = Instant::now() + Duration::from_secs(1);
+    while !ended(&stack.phase(name)?) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 fn ended(phase: &Phase) -> bool {
@@ -232,7 +257,7 @@ fn root() -> PathBuf {
 pub async fn expect_json(response: Response, status: u16) -> Result<Value> {
     let (got, url) = (response.status(), response.url().path().to_owned());
     let body = response.text().await?;
-    anyhow::ensure!(got == status, "{url} answered {got}, not {status}: {body}");
+    ensure!(got == status, "{url} answered {got}, not {status}: {body}");
     serde_json::from_str(&body).with_context(|| format!("{url} answered no JSON: {body}"))
 }
 
@@ -243,14 +268,11 @@ pub async fn expect_problem(response: Response, status: u16, code: &str) -> Resu
     let problem = expect_json(response, status).await?;
     let text = |value: Option<&HeaderValue>| value.and_then(|v| v.to_str().ok()).map(str::to_owned);
     let kind = text(headers.get("content-type")).unwrap_or_default();
-    anyhow::ensure!(kind.starts_with("application/problem+json"), "{url}: content-type {kind:?}: {problem}");
-    anyhow::ensure!(problem["code"] == code, "{url}: code is not {code:?}: {problem}");
-    anyhow::ensure!(problem["type"] == format!("urn:hybrid:problem:{code}"), "{url}: type: {problem}");
-    anyhow::ensure!(problem["status"] == status, "{url}: status in the body: {problem}");
+    ensure!(kind.starts_with("application/problem+json"), "{url}: content-type {kind:?}: {problem}");
+    ensure!(problem["code"] == code, "{url}: code is not {code:?}: {problem}");
+    ensure!(problem["type"] == format!("urn:hybrid:problem:{code}"), "{url}: type: {problem}");
+    ensure!(problem["status"] == status, "{url}: status in the body: {problem}");
     let request_id = text(headers.get("x-request-id")).context("no x-request-id header")?;
-    anyhow::ensure!(
-        problem["request_id"] == *request_id,
-        "{url}: request_id is not {request_id:?}: {problem}"
-    );
+    ensure!(problem["request_id"] == *request_id, "{url}: request_id is not {request_id:?}: {problem}");
     Ok(problem)
 }
