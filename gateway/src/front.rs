@@ -102,11 +102,11 @@ impl Front {
             return Err(Problem::new(Code::HeadersTooLarge, "The request's head exceeds the limit."));
         }
         if connection.listener == Listener::Public {
-            snapshot.browser.check(request.headers())?;
+            snapshot.browser.check(request.headers(), found)?;
             if let Some(answer) = snapshot.browser.preflight(request.method(), request.headers()) {
                 return Ok(answer);
             }
-        } else if request.headers().contains_key(header::ORIGIN) {
+        } else if found.origin {
             return Err(Problem::new(Code::OriginNotAllowed, "The internal listener is not for browsers."));
         }
         match destination? {
@@ -115,12 +115,12 @@ impl Front {
             }
             Destination::Web(route) => {
                 self.admit(snapshot, context, &mut request, &route.rule, route.query_token).await?;
-                context.limit(route.budget, request.headers());
+                context.limit(route.budget, request.headers(), found);
                 snapshot.web.call(context, &route, &connection.forwarded, found, request).await
             }
             Destination::Contract(target) => {
                 self.admit(snapshot, context, &mut request, &target.rule, target.query_token).await?;
-                context.limit(target.budget, request.headers());
+                context.limit(target.budget, request.headers(), found);
                 strip_ours(&mut request, found);
                 snapshot.contract.call(context, target, request).await
             }

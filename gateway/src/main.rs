@@ -9,6 +9,10 @@ use gateway::{
 };
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode, time::Duration};
 
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// One front door for Node.js and Python services.
 #[derive(Parser)]
 #[command(version)]

@@ -86,14 +86,13 @@ impl AccessLog {
 
     /// Begins the line of a request.
     pub fn line(self: &Arc<Self>, method: &Method, path: &str) -> Box<Line> {
-        let line = Line {
+        Box::new(Line {
             log: Arc::clone(self),
             method: method.clone(),
             path: path.to_owned(),
             rest: Vec::new(),
             start: Instant::now(),
-        };
-        Box::new(line)
+        })
     }
 }
 
@@ -137,7 +136,7 @@ impl Line {
     }
 
     /// Hands the line to the writer.
-    pub fn write(self: Box<Self>, bytes: u64) {
+    pub fn write(self, bytes: u64) {
         let micros = self.start.elapsed().as_micros();
         let mut out = Vec::with_capacity(self.rest.len() + self.path.len() + 160);
         let json = self.log.format == LogFormat::Json;

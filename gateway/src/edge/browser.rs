@@ -3,6 +3,7 @@
 
 use super::{
     body::Body,
+    headers::Scan,
     problem::{Code, Problem},
 };
 use crate::config;
@@ -37,20 +38,20 @@ impl Browser {
         Self { hosts: (!any).then(|| lower(&config.hosts.0)), origins: lower(&config.origins.0), cors }
     }
 
-    /// Checks Host and Origin.
-    pub fn check(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let mut hosts = headers.get_all(header::HOST).iter();
-        let host = hosts.next().map_or(&b""[..], HeaderValue::as_bytes);
+    /// Checks Host and Origin; `found` is the scan of the headers.
+    pub fn check(&self, headers: &HeaderMap, found: Scan) -> Result<(), Problem> {
+        let host = headers.get(header::HOST).map_or(&b""[..], HeaderValue::as_bytes);
         let known = |allowed: &Vec<String>| {
             allowed.iter().any(|a| a.as_bytes().eq_ignore_ascii_case(host_name(host)))
         };
-        if hosts.next().is_some() || self.hosts.as_ref().is_some_and(|allowed| !known(allowed)) {
+        if found.hosts > 1 || self.hosts.as_ref().is_some_and(|allowed| !known(allowed)) {
             return Err(Problem::new(
                 Code::HostNotAllowed,
                 "The gateway does not answer for this host name.",
             ));
         }
-        match headers.get(header::ORIGIN) {
+        let origin = if found.origin { headers.get(header::ORIGIN) } else { None };
+        match origin {
             Some(origin) if !self.allows(origin.as_bytes(), host) => {
                 Err(Problem::new(Code::OriginNotAllowed, "Pages of this origin may not call."))
             }
@@ -118,7 +119,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_static(host));
         origin.map(|o| headers.insert(header::ORIGIN, HeaderValue::from_static(o)));
-        browser.check(&headers).err().map(|p| p.code())
+        browser.check(&headers, super::super::headers::scan(&headers)).err().map(|p| p.code())
     }
 
     #[test]
@@ -132,6 +133,15 @@ mod tests {
         }
         let any = Browser::new(&Public { hosts: List(vec!["*".into()]), ..Public::default() });
         assert_eq!(refusal(&any, "evil.example", None), None);
+    }
+
+    #[test]
+    fn two_hosts_are_no_host() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::HOST, HeaderValue::from_static("localhost"));
+        headers.append(header::HOST, HeaderValue::from_static("evil.example"));
+        let found = super::super::headers::scan(&headers);
+        assert!(Browser::new(&Public::default()).check(&headers, found).is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What is known about a request before a plane sees it.
 
+use super::headers::Scan;
 use crate::identity::Caller;
 use http::{HeaderMap, HeaderValue};
 use std::{
@@ -66,8 +67,8 @@ impl Context {
     }
 
     /// Sets the deadline: `budget` from the start, or what the client's headers say when that is less.
-    pub(crate) fn limit(&mut self, budget: Duration, headers: &HeaderMap) {
-        let stated = stated_budget(headers);
+    pub(crate) fn limit(&mut self, budget: Duration, headers: &HeaderMap, found: Scan) {
+        let stated = if found.deadline { stated_budget(headers) } else { None };
         self.client_deadline = stated.is_some_and(|stated| stated < budget);
         self.deadline = self.start + stated.map_or(budget, |stated| stated.min(budget));
     }
@@ -145,11 +146,11 @@ mod tests {
         let mut context = Context::new(Listener::Public, client, Instant::now(), caller, (id.clone(), id));
         let mut headers = HeaderMap::new();
         headers.insert("request-timeout", HeaderValue::from_static("600"));
-        context.limit(Duration::from_secs(30), &headers);
+        context.limit(Duration::from_secs(30), &headers, super::super::headers::scan(&headers));
         assert_eq!(context.deadline, context.start + Duration::from_secs(30));
         assert!(!context.client_deadline);
         headers.insert("request-timeout", HeaderValue::from_static("0.5"));
-        context.limit(Duration::from_secs(30), &headers);
+        context.limit(Duration::from_secs(30), &headers, super::super::headers::scan(&headers));
         assert_eq!(context.deadline, context.start + Duration::from_millis(500));
         assert!(context.client_deadline);
     }

@@ -31,6 +31,12 @@ pub struct Scan {
     pub ours: bool,
     /// An upgrade is asked for or granted.
     pub upgrade: bool,
+    /// A browser says which page it calls for.
+    pub origin: bool,
+    /// The caller states its own deadline.
+    pub deadline: bool,
+    /// How many `host` headers there are.
+    pub hosts: u8,
 }
 
 /// Looks over a head once.
@@ -40,6 +46,9 @@ pub fn scan(headers: &HeaderMap) -> Scan {
         let name = name.as_str();
         found.size += name.len() + value.len() + 4;
         match name {
+            "host" => found.hosts = found.hosts.saturating_add(1),
+            "origin" => found.origin = true,
+            "request-timeout" | "grpc-timeout" => found.deadline = true,
             "upgrade" => (found.upgrade, found.hop) = (true, true),
             _ if is_hop(name) => found.hop = true,
             _ if name.starts_with(OURS) => found.ours = true,

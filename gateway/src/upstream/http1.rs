@@ -47,6 +47,7 @@ pub struct Settings {
 /// The connections to one upstream.
 pub struct Pool {
     pub(super) settings: Settings,
+    #[expect(clippy::vec_box, reason = "taking one out and putting it back moves a pointer")]
     idle: Mutex<Vec<Box<Conn>>>,
     in_flight: AtomicUsize,
     started: AtomicBool,
@@ -138,6 +139,7 @@ impl Pool {
         (self.lock().len(), self.in_flight.load(Relaxed))
     }
 
+    #[expect(clippy::vec_box, reason = "as stored")]
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Box<Conn>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -267,7 +269,7 @@ struct Head<'a> {
 
 enum Failure {
     Timeout,
-    Send(hyper::client::conn::TrySendError<Request<RequestBody>>),
+    Send(Box<hyper::client::conn::TrySendError<Request<RequestBody>>>),
 }
 
 type Sent = Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<RequestBody>>>;
@@ -283,7 +285,7 @@ impl Head<'_> {
         poll_fn(|cx| {
             conn.drive(cx);
             if let Poll::Ready(result) = sent.as_mut().poll(cx) {
-                return Poll::Ready(result.map_err(Failure::Send));
+                return Poll::Ready(result.map_err(|error| Failure::Send(Box::new(error))));
             }
             loop {
                 if uploading && self.upload.is_some_and(|u| !u.running()) {

@@ -1,5 +1,5 @@
 //! Fixtures: a gateway and tiny upstreams on port 0, both stopped when they are dropped, and clients for them.
-#![allow(dead_code, unreachable_pub, missing_docs)] // Every test program uses its own part.
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)] // Every test program uses its own part.
 
 use bytes::Bytes;
 use gateway::{Addresses, Gateway, Options, config, identity::DevIssuer};

@@ -1,4 +1,5 @@
 //! The edge and the web plane against real upstreams, each fault with what its client sees.
+#![allow(clippy::unwrap_used, missing_docs)] // Helpers of tests unwrap, too.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -130,6 +130,8 @@ fn write_headers(
     found: Scan,
 ) {
     headers::strip(headers, found);
+    // Room for all that follows: a map that grows rehashes.
+    headers.reserve(8);
     if !route.forward_authorization {
         headers.remove(header::AUTHORIZATION);
     }
