@@ -99,9 +99,8 @@ impl External {
         let mut validation = self.validation.clone();
         validation.algorithms = vec![algorithm];
         let claims = decode::<ExternalClaims>(token, key, &validation)?.claims;
-        // Reserved names: a token from outside must never pass for a service or for nobody.
-        let reserved =
-            claims.sub.is_empty() || claims.sub.starts_with("service:") || claims.sub == "anonymous";
+        // Reserved names: a token from outside must never pass for a service, for nobody or for everybody.
+        let reserved = matches!(claims.sub.as_str(), "" | "anonymous" | "*") || claims.sub.starts_with("service:");
         if reserved { Err(AuthError::Invalid) } else { Ok(claims) }
     }
 }
@@ -146,6 +145,7 @@ mod tests {
             ("aud", json!("other")),
             ("sub", json!("service:realtime")),
             ("sub", json!("anonymous")),
+            ("sub", json!("*")),
             ("exp", Value::Null),
         ] {
             assert_eq!(refused(token(|c| c[claim] = value, SECRET)).await, AuthError::Invalid, "{claim}");

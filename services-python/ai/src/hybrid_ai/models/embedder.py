@@ -12,6 +12,9 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+# onnxruntime would report its use to its makers; nothing here leaves the machine unasked.
+onnxruntime.disable_telemetry_events()
+
 MODEL_NAME = "all-MiniLM-L6-v2"
 DIMENSIONS = 384
 WINDOW = 256
