@@ -9,10 +9,12 @@ use std::{
 use anyhow::{Result, ensure};
 use blackbox::{
     Sut,
+    contention::contention,
     raw::{Leave, Raw},
     runner::Group,
     wait::eventually,
 };
+use serde_json::{Value, json};
 
 pub(crate) fn add(group: Group) -> Group {
     group
@@ -20,6 +22,12 @@ pub(crate) fn add(group: Group) -> Group {
         .test("an RST stops a chat between tokens within 50 ms", |sut| tokens(sut, Leave::Rst))
         .test("a FIN takes a chat out of the queue within 50 ms", |sut| queued(sut, Leave::Fin))
         .test("an RST takes a chat out of the queue within 50 ms", |sut| queued(sut, Leave::Rst))
+        .test("a FIN stops an embedding's texts: no run ends later than 250 ms", |sut| {
+            embedding(sut, Leave::Fin)
+        })
+        .test("an RST stops an embedding's texts: no run ends later than 250 ms", |sut| {
+            embedding(sut, Leave::Rst)
+        })
         .test("a FIN stops a chat that reads its prompt within 250 ms", |sut| kernel(sut, Leave::Fin))
         .test("an RST stops a chat that reads its prompt within 250 ms", |sut| kernel(sut, Leave::Rst))
 }
@@ -29,11 +37,15 @@ const ATTEMPTS: usize = 5;
 
 /// A chat that would go on for several seconds.
 async fn chat(sut: &Sut, prompt: &str) -> Result<Raw> {
-    let (address, token) = (sut.address("public"), sut.token("alice")?);
-    let message = serde_json::json!({"role": "CHAT_ROLE_USER", "content": prompt});
-    let body = serde_json::json!({"messages": [message], "maxTokens": 1024, "temperature": 1.0}).to_string();
+    let message = json!({"role": "CHAT_ROLE_USER", "content": prompt});
+    let body = json!({"messages": [message], "maxTokens": 1024, "temperature": 1.0});
+    post(sut, "/v1/assistant:chat", &body).await
+}
+
+async fn post(sut: &Sut, path: &str, body: &Value) -> Result<Raw> {
+    let (address, token, body) = (sut.address("public"), sut.token("alice")?, body.to_string());
     let request = format!(
-        "POST /v1/assistant:chat HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\
+        "POST {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
@@ -53,7 +65,7 @@ async fn until(sut: &Sut, what: &str, bound: Duration, fits: impl Fn(f64, f64) -
             return Ok(asked);
         }
         ensure!(asked < bound, "{what}: not within {bound:?}; active {active}, cancelled {cancelled}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -67,28 +79,44 @@ async fn idle(sut: &Sut) -> Result<f64> {
     .await
 }
 
-fn judge(mut times: Vec<Duration>, bound: Duration) -> Result<()> {
-    times.sort();
-    let median = times[times.len() / 2];
-    ensure!(median <= bound, "the median is {median:?}, over {bound:?}: {times:?}");
-    Ok(())
+/// How long each attempt took, in proportion to how busy the machine was with other things.
+#[derive(Debug, Default)]
+struct Times(Vec<(Duration, f64)>);
+
+impl Times {
+    async fn push(&mut self, time: Duration) {
+        self.0.push((time, contention().await));
+    }
+
+    /// The median must keep the bound, which is one for a machine that has nothing else to do.
+    fn judge(mut self, bound: Duration) -> Result<()> {
+        let scaled = |(time, contention): &(Duration, f64)| time.div_f64(*contention);
+        self.0.sort_by_key(scaled);
+        let median = scaled(&self.0[self.0.len() / 2]);
+        ensure!(
+            median <= bound,
+            "the median is {median:.1?}, over {bound:?}; (time, contention): {:.1?}",
+            self.0
+        );
+        Ok(())
+    }
 }
 
 async fn tokens(sut: Arc<Sut>, leave: Leave) -> Result<()> {
-    let mut times = Vec::new();
+    let mut times = Times::default();
     for _ in 0..ATTEMPTS {
         let before = idle(&sut).await?;
         let mut client = chat(&sut, "Tell a very long story about a river.").await?;
         client.until("\"delta\"").await?;
         let _socket = client.leave(leave).await?;
         let stopped = |active, cancelled| active == 0.0 && cancelled > before;
-        times.push(until(&sut, "the chat stopped", Duration::from_secs(2), stopped).await?);
+        times.push(until(&sut, "the chat stopped", Duration::from_secs(2), stopped).await?).await;
     }
-    judge(times, Duration::from_millis(50))
+    times.judge(Duration::from_millis(50))
 }
 
 async fn queued(sut: Arc<Sut>, leave: Leave) -> Result<()> {
-    let mut times = Vec::new();
+    let mut times = Times::default();
     for _ in 0..ATTEMPTS {
         idle(&sut).await?;
         let mut running = chat(&sut, "Tell a very long story about a mountain.").await?;
@@ -111,22 +139,63 @@ async fn queued(sut: Arc<Sut>, leave: Leave) -> Result<()> {
             }
             ensure!(asked < Duration::from_secs(2), "the queued chat was not cancelled");
         };
-        times.push(elapsed);
         running.leave(Leave::Rst).await?;
+        times.push(elapsed).await;
     }
-    judge(times, Duration::from_millis(50))
+    times.judge(Duration::from_millis(50))
 }
 
 async fn kernel(sut: Arc<Sut>, leave: Leave) -> Result<()> {
     let prompt = "The river bends around the old mill and runs on to the sea. ".repeat(80);
-    let mut times = Vec::new();
+    let mut times = Times::default();
     for _ in 0..ATTEMPTS {
         let before = idle(&sut).await?;
         let client = chat(&sut, &prompt).await?;
         until(&sut, "the chat began", Duration::from_secs(2), |active, _| active > 0.0).await?;
         let _socket = client.leave(leave).await?;
         let stopped = |active, cancelled| active == 0.0 && cancelled > before;
-        times.push(until(&sut, "the chat stopped", Duration::from_secs(5), stopped).await?);
+        times.push(until(&sut, "the chat stopped", Duration::from_secs(5), stopped).await?).await;
     }
-    judge(times, Duration::from_millis(250))
+    times.judge(Duration::from_millis(250))
+}
+
+/// Far more texts than fit into one run of the model: the run that is under way ends, and no other begins.
+async fn embedding(sut: Arc<Sut>, leave: Leave) -> Result<()> {
+    let texts = vec!["The quick brown fox jumps over the lazy dog. ".repeat(20); 256];
+    let mut times = Times::default();
+    for _ in 0..ATTEMPTS {
+        let client = post(&sut, "/v1/text:embed", &json!({"texts": texts})).await?;
+        eventually("texts in the queue", Duration::from_secs(5), || async {
+            ensure!(embedding_state(&sut).await?.0 > 0.0, "the queue is empty");
+            Ok(())
+        })
+        .await?;
+        let _socket = client.leave(leave).await?;
+        let left = Instant::now();
+        let runs = embedding_state(&sut).await?.1;
+        let ended = loop {
+            let asked = left.elapsed();
+            let (queued, now) = embedding_state(&sut).await?;
+            if queued == 0.0 && now > runs {
+                break asked;
+            }
+            // The run may have ended before it was counted: then none ends any more.
+            if queued == 0.0 && asked > Duration::from_secs(1) {
+                break Duration::ZERO;
+            }
+            ensure!(asked < Duration::from_secs(5), "{queued} texts are still in the queue");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        let runs = embedding_state(&sut).await?.1;
+        times.push(ended).await;
+        ensure!(embedding_state(&sut).await?.1 == runs, "the model ran on for a caller who had left");
+    }
+    times.judge(Duration::from_millis(250))
+}
+
+/// How many texts wait, and how often the models ran.
+async fn embedding_state(sut: &Sut) -> Result<(f64, f64)> {
+    let metrics = sut.metrics("ai-metrics").await?;
+    let queued = metrics.sum("ai_queued_items", &["model=\"embed\""]);
+    Ok((queued, metrics.sum("ai_inference_seconds_count", &["model=\"embed\""])))
 }

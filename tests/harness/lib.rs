@@ -2,6 +2,7 @@
 //! waits, and a runner that shows the services' last lines when a test fails.
 
 pub mod collab;
+pub mod contention;
 pub mod grpc;
 pub mod metrics;
 pub mod random;
