@@ -100,7 +100,8 @@ impl External {
         validation.algorithms = vec![algorithm];
         let claims = decode::<ExternalClaims>(token, key, &validation)?.claims;
         // Reserved names: a token from outside must never pass for a service, for nobody or for everybody.
-        let reserved = matches!(claims.sub.as_str(), "" | "anonymous" | "*") || claims.sub.starts_with("service:");
+        let reserved =
+            matches!(claims.sub.as_str(), "" | "anonymous" | "*") || claims.sub.starts_with("service:");
         if reserved { Err(AuthError::Invalid) } else { Ok(claims) }
     }
 }

@@ -41,7 +41,10 @@ impl Upstreams {
             let before = previous.and_then(|p| p.get(name));
             let built = Upstream {
                 name: name.clone(),
-                minter: upstream.secret.as_ref().map(|s| Minter::new(slot, name, s.bytes(), config.identity.forwarded_ttl.0)),
+                minter: upstream
+                    .secret
+                    .as_ref()
+                    .map(|s| Minter::new(slot, name, s.bytes(), config.identity.forwarded_ttl.0)),
                 state: state(name, upstream, before),
                 http: (upstream.protocol == Protocol::Http).then(|| pool(config, upstream, before)),
                 grpc: (upstream.protocol == Protocol::Grpc).then(|| grpc_pool(config, upstream, before)),
@@ -112,7 +115,11 @@ fn pool(config: &Config, upstream: &config::Upstream, before: Option<&Arc<Upstre
     }
 }
 
-fn grpc_pool(config: &Config, upstream: &config::Upstream, before: Option<&Arc<Upstream>>) -> Arc<grpc::Pool> {
+fn grpc_pool(
+    config: &Config,
+    upstream: &config::Upstream,
+    before: Option<&Arc<Upstream>>,
+) -> Arc<grpc::Pool> {
     let settings = grpc::Settings {
         address: upstream.address.clone(),
         max_connections: upstream.connections.0,
