@@ -1,5 +1,5 @@
 //! Tests of the whole stack over its public ports, with its real models and stores.
-//! `cargo test -p blackbox` runs all; `cargo test -p blackbox -- faults` those whose name holds "faults".
+//! `cargo test --workspace --test blackbox` runs all; with `-- faults` those whose name holds "faults".
 
 mod cases;
 
