@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::stack::{Stack, Task};
+use crate::stack::{Stack, Task, forget_cargo};
 
 /// What a task's run came to.
 pub(crate) struct Outcome {
@@ -19,6 +19,7 @@ pub(crate) struct Outcome {
 pub(crate) fn command(stack: &Stack, task: &Task) -> Result<Command> {
     let run = task.run.iter().map(|part| stack.fill(part)).collect::<Result<Vec<_>>>()?;
     let mut command = Command::new(&run[0]);
+    forget_cargo(&mut command);
     command.args(&run[1..]).current_dir(stack.root().join(&task.dir)).stdin(Stdio::null());
     for (name, value) in &task.env {
         command.env(name, stack.fill(value)?);

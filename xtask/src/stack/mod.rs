@@ -41,6 +41,7 @@ pub use self::manifest::{Manifest, Process, Ready, Secrets, Step, Task};
 pub use self::ports::{Ports, free_port};
 pub use self::process::Phase;
 pub use self::setup::Interrupted;
+pub(crate) use self::setup::forget_cargo;
 pub use self::stamp::is_made_folder;
 pub use rustix::process::Signal;
 

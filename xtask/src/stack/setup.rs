@@ -136,6 +136,7 @@ impl Setup {
     fn execute(&self, job: &Job, label: &str) -> Result<()> {
         let (reader, writer) = std::io::pipe()?;
         let mut command = Command::new(&job.run[0]);
+        forget_cargo(&mut command);
         command.args(&job.run[1..]).current_dir(&job.dir).envs(job.env.iter().map(|(k, v)| (k, v)));
         command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).process_group(0);
         let mut child = command.spawn().with_context(|| {
@@ -233,6 +234,27 @@ impl std::fmt::Display for Interrupted {
 }
 
 impl std::error::Error for Interrupted {}
+
+/// Takes out what `cargo run` and `cargo test` tell a program of its own package. A build that inherits it takes it
+/// for a change of its own environment: ring, and all that rests on it, would be compiled anew by each caller.
+pub(crate) fn forget_cargo(command: &mut Command) {
+    let own = [
+        "CARGO_MANIFEST_",
+        "CARGO_PKG_",
+        "CARGO_BIN_",
+        "CARGO_CRATE_",
+        "CARGO_PRIMARY_",
+        "CARGO_TARGET_TMPDIR",
+    ];
+    for (name, _) in std::env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| name == "OUT_DIR" || own.iter().any(|start| name.starts_with(start)))
+        {
+            command.env_remove(name);
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
