@@ -32,7 +32,8 @@ pub(crate) fn add(group: Group) -> Group {
         .test("an RST stops a chat that reads its prompt within 250 ms", |sut| kernel(sut, Leave::Rst))
 }
 
-/// Attempts whose median is judged: the machine has more to do than this test.
+/// Attempts of which the second fastest is judged: it shows what the stack does, the slower ones what else the
+/// machine does. Work that is not stopped shows in all of them.
 const ATTEMPTS: usize = 5;
 
 /// A chat that would go on for several seconds.
@@ -88,14 +89,14 @@ impl Times {
         self.0.push((time, contention().await));
     }
 
-    /// The median must keep the bound, which is one for a machine that has nothing else to do.
+    /// The second fastest must keep the bound, which is one for a machine that has nothing else to do.
     fn judge(mut self, bound: Duration) -> Result<()> {
         let scaled = |(time, contention): &(Duration, f64)| time.div_f64(*contention);
         self.0.sort_by_key(scaled);
-        let median = scaled(&self.0[self.0.len() / 2]);
+        let second = scaled(&self.0[1]);
         ensure!(
-            median <= bound,
-            "the median is {median:.1?}, over {bound:?}; (time, contention): {:.1?}",
+            second <= bound,
+            "the second fastest is {second:.1?}, over {bound:?}; (time, contention): {:.1?}",
             self.0
         );
         Ok(())
