@@ -25,7 +25,7 @@ const DOCUMENT_WRITERS: usize = 2;
 
 pub(crate) fn add(group: Group) -> Group {
     let name = format!("nothing acknowledged is lost in {ROUNDS} rounds of SIGKILL");
-    group.long_test(&name, Duration::from_secs(280), killed_under_writes)
+    group.long_test(&name, Duration::from_secs(900), killed_under_writes)
 }
 
 async fn killed_under_writes(sut: Arc<Sut>) -> Result<()> {
