@@ -13,34 +13,38 @@ const say = (event) => process.stdout.write(`${JSON.stringify(event)}\n`);
 const commands = {
   /** Opens a document as a new editor, with nothing known of it. */
   open({ editor, url, document }) {
-    const provider = new HocuspocusProvider({
+    const state = { inserted: 0 };
+    state.provider = new HocuspocusProvider({
       url,
       name: document,
       document: new Y.Doc(),
       delay: 100,
       minDelay: 50,
       maxDelay: 300,
-      onSynced: ({ state }) => state && say({ editor, event: "synced" }),
-      onUnsyncedChanges: ({ number }) => number === 0 && say({ editor, event: "acknowledged" }),
+      onSynced: ({ state: synced }) => synced && say({ editor, event: "synced" }),
+      // `inserted` says which texts this covers: an earlier acknowledgement may still be on its way.
+      onUnsyncedChanges: ({ number }) => number === 0 && say({ editor, event: "acknowledged", inserted: state.inserted }),
       onStateless: ({ payload }) => say({ editor, event: "stateless", payload }),
       onAuthenticationFailed: ({ reason }) => say({ editor, event: "refused", reason }),
       onClose: ({ event }) => say({ editor, event: "closed", code: event?.code, reason: event?.reason }),
     });
-    editors.set(editor, provider);
+    editors.set(editor, state);
   },
   /** Appends a text in one transaction. */
   insert({ editor, field, text }) {
-    const content = editors.get(editor).document.getText(field);
+    const state = editors.get(editor);
+    state.inserted += 1;
+    const content = state.provider.document.getText(field);
     content.insert(content.length, text);
   },
   /** Says the text as this editor sees it. */
   text({ editor, field }) {
-    const provider = editors.get(editor);
+    const { provider } = editors.get(editor);
     say({ editor, event: "text", text: provider.document.getText(field).toString() });
   },
   /** Goes away without a word more. */
   close({ editor }) {
-    editors.get(editor)?.destroy();
+    editors.get(editor)?.provider.destroy();
     editors.delete(editor);
   },
 };

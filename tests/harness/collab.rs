@@ -1,6 +1,7 @@
 //! Editors of collaborative documents: the real Hocuspocus provider, in a Node process driven by JSON lines.
 
 use std::{
+    collections::HashMap,
     path::Path,
     process::Stdio,
     sync::{Arc, Mutex, PoisonError},
@@ -21,6 +22,8 @@ use crate::wait::within;
 #[derive(Debug)]
 pub struct Collab {
     input: ChildStdin,
+    /// How many texts each editor was told to insert.
+    inserted: HashMap<String, u64>,
     events: Arc<Mutex<Vec<Value>>>,
     count: watch::Receiver<usize>,
     _child: Child,
@@ -51,12 +54,13 @@ impl Collab {
                 counted.send_modify(|count| *count += 1);
             }
         });
-        Ok(Self { input, events, count, _child: child })
+        Ok(Self { input, inserted: HashMap::new(), events, count, _child: child })
     }
 
     /// Opens `document` at `url` as a new editor and waits until it has its contents.
     pub async fn open(&mut self, editor: &str, url: &str, document: &str) -> Result<()> {
         let from = self.mark();
+        self.inserted.remove(editor);
         self.tell(json!({"command": "open", "editor": editor, "url": url, "document": document})).await?;
         self.event(editor, "synced", from, Duration::from_secs(10)).await?;
         Ok(())
@@ -69,16 +73,20 @@ impl Collab {
         self.event(editor, "refused", from, Duration::from_secs(10)).await
     }
 
-    /// Appends `text` to `field` without waiting.
-    pub async fn insert(&mut self, editor: &str, field: &str, text: &str) -> Result<()> {
-        self.tell(json!({"command": "insert", "editor": editor, "field": field, "text": text})).await
+    /// Appends `text` to `field` without waiting; how many texts this editor has appended by then.
+    pub async fn insert(&mut self, editor: &str, field: &str, text: &str) -> Result<u64> {
+        let inserted = self.inserted.entry(editor.to_owned()).or_default();
+        *inserted += 1;
+        let inserted = *inserted;
+        self.tell(json!({"command": "insert", "editor": editor, "field": field, "text": text})).await?;
+        Ok(inserted)
     }
 
     /// Appends `text` and waits until the server has acknowledged it.
     pub async fn write(&mut self, editor: &str, field: &str, text: &str, bound: Duration) -> Result<()> {
         let from = self.mark();
-        self.insert(editor, field, text).await?;
-        self.event(editor, "acknowledged", from, bound).await?;
+        let inserted = self.insert(editor, field, text).await?;
+        self.event_where(editor, "acknowledged", from, bound, |event| covers(event, inserted)).await?;
         Ok(())
     }
 
@@ -108,9 +116,9 @@ impl Collab {
     /// Appends `text` on a connection that may break: whether it was acknowledged before that.
     pub async fn write_or_break(&mut self, editor: &str, field: &str, text: &str) -> Result<bool> {
         let from = self.mark();
-        self.insert(editor, field, text).await?;
+        let inserted = self.insert(editor, field, text).await?;
         let first = self.find(editor, from, Duration::from_secs(5), |event| {
-            ["acknowledged", "closed"].iter().any(|name| event["event"] == *name)
+            event["event"] == "closed" || covers(event, inserted)
         });
         Ok(first.await?["event"] == "acknowledged")
     }
@@ -162,4 +170,10 @@ impl Collab {
     async fn tell(&mut self, command: Value) -> Result<()> {
         self.input.write_all(format!("{command}\n").as_bytes()).await.context("tell the editors' process")
     }
+}
+
+/// Whether an event acknowledges everything up to the insertion of this number. An editor's first acknowledgement is
+/// that of its opening; it may come while the first insertion is on its way, and says nothing of that one.
+fn covers(event: &Value, inserted: u64) -> bool {
+    event["event"] == "acknowledged" && event["inserted"].as_u64().is_some_and(|covered| covered >= inserted)
 }

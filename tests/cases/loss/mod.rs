@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
@@ -42,9 +42,11 @@ async fn rounds(sut: Arc<Sut>, mut random: Random) -> Result<()> {
     let editors: Vec<_> = (0..DOCUMENT_WRITERS)
         .map(|_| tokio::spawn(documents::write(Arc::clone(&sut), random.fork(), Arc::clone(&stop))))
         .collect();
+    let started = Instant::now();
     for round in 0..ROUNDS {
         kill(&sut, &mut random).await.with_context(|| format!("round {}", round + 1))?;
     }
+    eprintln!("loss: {ROUNDS} rounds took {:.0?}", started.elapsed());
     stop.store(true, Ordering::Relaxed);
     let (mut acknowledged, mut updates) = (Vec::new(), 0);
     for editor in editors {
