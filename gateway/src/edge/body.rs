@@ -13,14 +13,14 @@ use std::{
 /// Any body's error. It ends the client's connection (or stream), so that a cut body is never taken for a whole one.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The connection behind a proxied body: moves it on, and takes itself back when the body has ended.
+/// The connection behind a proxied body, which takes itself back when the body has ended.
 pub trait Link: Send {
-    /// Polls `incoming`, and what has to run for it.
-    fn poll_frame(
-        &mut self,
-        incoming: &mut Incoming,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+    /// Polls the body.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+    /// Whether nothing more will come.
+    fn has_ended(&self) -> bool;
+    /// How much is to come.
+    fn size_hint(&self) -> SizeHint;
     /// The body has ended: the connection may serve again.
     fn release(self: Box<Self>);
 }
@@ -33,7 +33,9 @@ pub struct Body {
 
 enum Kind {
     Full(Option<Bytes>),
-    Proxied(Incoming, Option<Box<dyn Link>>),
+    /// `None` once it has ended.
+    Linked(Option<Box<dyn Link>>),
+    Incoming(Incoming),
     Stream(Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError> + Send>>),
 }
 
@@ -49,15 +51,15 @@ impl Body {
     }
 
     /// A body that arrives over `link`.
-    pub fn proxied(incoming: Incoming, link: Box<dyn Link>) -> Self {
-        let mut body = Self { kind: Kind::Proxied(incoming, Some(link)), finish: None };
+    pub fn linked(link: Box<dyn Link>) -> Self {
+        let mut body = Self { kind: Kind::Linked(Some(link)), finish: None };
         body.release_when_ended();
         body
     }
 
     /// A body from a connection that runs elsewhere; trailers pass.
     pub fn incoming(incoming: Incoming) -> Self {
-        Self { kind: Kind::Proxied(incoming, None), finish: None }
+        Self { kind: Kind::Incoming(incoming), finish: None }
     }
 
     /// Any other body.
@@ -72,11 +74,10 @@ impl Body {
 
     /// hyper stops polling a body whose declared length has been sent: the link must not wait for the last poll.
     fn release_when_ended(&mut self) {
-        if let Kind::Proxied(incoming, link) = &mut self.kind
-            && incoming.is_end_stream()
-            && let Some(link) = link.take()
+        if let Kind::Linked(link) = &mut self.kind
+            && let Some(ended) = link.take_if(|link| link.has_ended())
         {
-            link.release();
+            ended.release();
         }
     }
 }
@@ -92,8 +93,9 @@ impl HttpBody for Body {
         let frame = match &mut self.kind {
             Kind::Full(content) => Poll::Ready(content.take().map(|b| Ok(Frame::data(b)))),
             Kind::Stream(body) => body.as_mut().poll_frame(cx),
-            Kind::Proxied(incoming, Some(link)) => link.poll_frame(incoming, cx),
-            Kind::Proxied(incoming, None) => Pin::new(incoming).poll_frame(cx).map_err(Into::into),
+            Kind::Linked(Some(link)) => link.poll_frame(cx),
+            Kind::Linked(None) => Poll::Ready(None),
+            Kind::Incoming(incoming) => Pin::new(incoming).poll_frame(cx).map_err(Into::into),
         };
         if let Poll::Ready(ended) = &frame {
             if let Some(Ok(frame)) = ended
@@ -110,7 +112,8 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Full(content) => content.is_none(),
-            Kind::Proxied(incoming, _) => incoming.is_end_stream(),
+            Kind::Linked(link) => link.is_none(),
+            Kind::Incoming(incoming) => incoming.is_end_stream(),
             Kind::Stream(body) => body.is_end_stream(),
         }
     }
@@ -118,7 +121,10 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Full(content) => SizeHint::with_exact(content.as_ref().map_or(0, |b| b.len() as u64)),
-            Kind::Proxied(incoming, _) => incoming.size_hint(),
+            Kind::Linked(link) => {
+                link.as_ref().map_or_else(|| SizeHint::with_exact(0), |link| link.size_hint())
+            }
+            Kind::Incoming(incoming) => incoming.size_hint(),
             Kind::Stream(body) => body.size_hint(),
         }
     }

@@ -15,9 +15,6 @@ pub const ON_BEHALF_OF: HeaderName = HeaderName::from_static("x-hybrid-on-behalf
 pub const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("request-timeout");
 /// Timings of each hop, for the caller.
 pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const OURS: &str = "x-hybrid-";
 
 /// What one look over a head's names finds, so that the usual head costs no further look-ups.
@@ -75,23 +72,35 @@ fn is_hop(name: &str) -> bool {
     )
 }
 
-/// Removes what `scan` found. An upgrade is put back by whoever tunnels.
+/// Whether a header may pass to the next hop, unless `connection` names it.
+pub fn passes(name: &str) -> bool {
+    !is_hop(name) && !name.starts_with(OURS)
+}
+
+/// The header that one entry of `connection` ties to this hop. A peer may name its own extensions, not what frames
+/// or addresses the message.
+pub fn named_by_connection(token: &[u8]) -> Option<HeaderName> {
+    let fixed = |name: &HeaderName| {
+        is_hop(name.as_str())
+            || matches!(name.as_str(), "close" | "host" | "content-length" | "cookie" | "authorization")
+    };
+    HeaderName::from_bytes(token).ok().filter(|name| !fixed(name))
+}
+
+/// All headers that `connection` ties to this hop.
+pub fn tied(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(header::CONNECTION).iter();
+    let tokens = values.flat_map(|value| value.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii));
+    tokens.filter_map(named_by_connection).collect()
+}
+
+/// Removes what does not pass.
 pub fn strip(headers: &mut HeaderMap, found: Scan) {
     if !found.hop && !found.ours {
         return;
     }
-    let mut doomed: Vec<HeaderName> = Vec::new();
-    for value in headers.get_all(header::CONNECTION) {
-        let named = value.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii);
-        // A peer may name its own extensions, not what frames or addresses the message.
-        let may = |name: &HeaderName| {
-            !matches!(name.as_str(), "host" | "content-length" | "cookie" | "authorization")
-        };
-        doomed.extend(named.filter_map(|name| HeaderName::from_bytes(name).ok()).filter(may));
-    }
-    doomed.extend(
-        headers.keys().filter(|name| is_hop(name.as_str()) || name.as_str().starts_with(OURS)).cloned(),
-    );
+    let mut doomed = tied(headers);
+    doomed.extend(headers.keys().filter(|name| !passes(name.as_str())).cloned());
     for name in doomed {
         headers.remove(name);
     }
@@ -129,15 +138,20 @@ impl Forwarded {
         Self { client, node, last: Mutex::new(None) }
     }
 
-    /// Writes the headers; what the client claimed is replaced.
-    pub fn apply(&self, headers: &mut HeaderMap) {
+    /// Whether a header is one of those that `write` writes, so that what the client claimed goes.
+    pub fn replaces(name: &str) -> bool {
+        matches!(name, "forwarded" | "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto")
+    }
+
+    /// Writes the headers.
+    pub fn write(&self, host: Option<&HeaderValue>, mut out: impl FnMut(&str, &HeaderValue)) {
         const HTTP: HeaderValue = HeaderValue::from_static("http");
-        if let Some(host) = headers.get(header::HOST).cloned() {
-            headers.insert(header::FORWARDED, self.rendered(&host));
-            headers.insert(FORWARDED_HOST, host);
+        if let Some(host) = host {
+            out("forwarded", &self.rendered(host));
+            out("x-forwarded-host", host);
         }
-        headers.insert(FORWARDED_FOR, self.client.clone());
-        headers.insert(FORWARDED_PROTO, HTTP);
+        out("x-forwarded-for", &self.client);
+        out("x-forwarded-proto", &HTTP);
     }
 
     fn rendered(&self, host: &HeaderValue) -> HeaderValue {
@@ -197,34 +211,48 @@ mod tests {
         ]);
         let found = scan(&headers);
         assert!(found.hop && found.upgrade && !found.ours);
+        assert_eq!(tied(&headers), [HeaderName::from_static("x-secret-hop")]);
         strip(&mut headers, found);
         assert_eq!(headers, map(&[("content-length", "3"), ("accept", "*/*")]));
     }
 
     #[test]
-    fn spoofed_headers_of_ours_go() {
+    fn spoofed_headers_of_ours_do_not_pass() {
         let mut headers =
             map(&[("x-hybrid-identity", "forged"), ("x-hybrid-anything", "1"), ("accept", "*/*")]);
-        let found = scan(&headers);
-        strip(&mut headers, found);
+        assert!(scan(&headers).ours && !passes("x-hybrid-identity") && !passes("x-hybrid-anything"));
+        strip_ours(&mut headers);
         assert_eq!(headers, map(&[("accept", "*/*")]));
     }
 
     #[test]
     fn forwarding_headers_replace_what_the_client_claims() {
-        let mut headers =
-            map(&[("host", "a.example:80"), ("x-forwarded-for", "6.6.6.6"), ("forwarded", "for=6.6.6.6")]);
+        let written = |forwarded: &Forwarded, host: &'static str| {
+            let mut out = Vec::new();
+            let host = HeaderValue::from_static(host);
+            forwarded
+                .write(Some(&host), |name, value| out.push(format!("{name}: {}", value.to_str().unwrap())));
+            out
+        };
         let forwarded = Forwarded::new([127, 0, 0, 1].into());
-        forwarded.apply(&mut headers);
-        assert_eq!(headers["forwarded"], "for=127.0.0.1;host=\"a.example:80\";proto=http");
-        assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
-        assert_eq!(headers["x-forwarded-host"], "a.example:80");
-        let mut other = map(&[("host", "b.example")]);
-        forwarded.apply(&mut other);
-        assert_eq!(other["forwarded"], "for=127.0.0.1;host=\"b.example\";proto=http");
-        let mut v6 = map(&[("host", "c")]);
-        Forwarded::new("::1".parse().unwrap()).apply(&mut v6);
-        assert_eq!(v6["forwarded"], "for=\"[::1]\";host=\"c\";proto=http");
+        let lines = written(&forwarded, "a.example:80");
+        assert_eq!(
+            lines,
+            [
+                "forwarded: for=127.0.0.1;host=\"a.example:80\";proto=http",
+                "x-forwarded-host: a.example:80",
+                "x-forwarded-for: 127.0.0.1",
+                "x-forwarded-proto: http"
+            ]
+        );
+        assert!(lines.iter().all(|line| Forwarded::replaces(line.split(':').next().unwrap())));
+        assert!(!Forwarded::replaces("x-forwarded-port"));
+        assert_eq!(
+            written(&forwarded, "b.example")[0],
+            "forwarded: for=127.0.0.1;host=\"b.example\";proto=http"
+        );
+        let v6 = Forwarded::new("::1".parse().unwrap());
+        assert_eq!(written(&v6, "c")[0], "forwarded: for=\"[::1]\";host=\"c\";proto=http");
     }
 
     #[test]

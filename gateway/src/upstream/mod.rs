@@ -3,7 +3,6 @@
 pub mod grpc;
 pub mod health;
 pub mod http1;
-mod request_body;
 mod timer;
 
 use crate::{
@@ -12,8 +11,6 @@ use crate::{
 };
 use health::State;
 use std::{collections::BTreeMap, sync::Arc};
-
-pub use request_body::RequestBody;
 
 /// One upstream of a configuration.
 pub struct Upstream {

@@ -8,12 +8,9 @@ use crate::{
         headers::{self, Forwarded, IDENTITY, REQUEST_TIMEOUT, Scan},
         trace::{REQUEST_ID, TRACEPARENT},
     },
-    upstream::{
-        RequestBody,
-        http1::{Lease, SendError, Wait},
-    },
+    upstream::http1::{Answer, RequestBody, RequestHead, SendError, Wait},
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header, request::Parts};
 use hyper::body::Incoming;
 use std::{sync::Arc, time::Duration, time::Instant};
 
@@ -48,55 +45,48 @@ impl WebPlane {
         let (mut parts, incoming) = request.into_parts();
         check_length(&parts.headers, route.body_bytes)?;
         let client = upgrade.then(|| parts.extensions.remove::<hyper::upgrade::OnUpgrade>()).flatten();
-        let mut outgoing = Request::new(RequestBody::new(incoming, route.body_bytes));
-        *outgoing.uri_mut() = origin_form(parts.uri);
-        *outgoing.method_mut() = parts.method;
-        write_headers(&mut parts.headers, context, route, forwarded, found);
+        let mut head = write_head(&parts, context, route, forwarded, found);
         if upgrade {
-            tunnel::ask(&mut parts.headers);
+            tunnel::ask(|name, value| head.header(name, value));
         }
-        *outgoing.headers_mut() = parts.headers;
+        let body = RequestBody::new(incoming, route.body_bytes);
         let deadline = if upgrade { context.start + self.tunnel.handshake } else { context.deadline };
         let sent = Instant::now();
         let wait = Wait { start: context.start, deadline, absolute: context.client_deadline && !upgrade };
-        let result = pool.send(outgoing, wait).await;
+        let result = pool.send(head, body, wait).await;
         context.set_upstream_time(sent.elapsed());
-        let (response, lease) = result.map_err(|error| refuse(&error, context, route))?;
-        match (response.status(), client) {
-            (StatusCode::SWITCHING_PROTOCOLS, Some(client)) => {
-                self.switch(response, lease, client, context, route)
-            }
+        let answer = result.map_err(|error| refuse(&error, context, route))?;
+        match (answer.status, client) {
+            (StatusCode::SWITCHING_PROTOCOLS, Some(client)) => self.switch(answer, client, context, route),
             (StatusCode::SWITCHING_PROTOCOLS, None) => {
                 Err(Problem::new(Code::BadGateway, "The upstream changed the protocol unasked."))
             }
-            _ => Ok(receive(response, lease)),
+            _ => Ok(answer.into_response()),
         }
     }
 
     fn switch(
         &self,
-        response: Response<Incoming>,
-        lease: Lease,
+        mut answer: Answer,
         client: hyper::upgrade::OnUpgrade,
         context: &Context,
         route: &Route,
     ) -> Result<Response<Body>, Problem> {
-        if !tunnel::granted(response.headers()) {
+        if !tunnel::granted(answer.upgrade.as_ref()) {
             return Err(Problem::new(
                 Code::BadGateway,
                 "The upstream's answer to the upgrade is not one to WebSocket.",
             ));
         }
-        let (mut parts, _) = response.into_parts();
-        let found = headers::scan(&parts.headers);
-        headers::strip(&mut parts.headers, found);
-        tunnel::ask(&mut parts.headers);
-        let (upstream, early) = lease.into_socket();
-        self.tunnels.open(self.tunnel, client, upstream, early);
-        tracing::debug!(route = route.metrics.name(), request_id = context.request_id_str(), "tunnel opened");
         let mut out = Response::new(Body::empty());
         *out.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        *out.headers_mut() = parts.headers;
+        *out.headers_mut() = std::mem::take(&mut answer.headers);
+        tunnel::ask(|name, value| {
+            out.headers_mut().insert(name, value.clone());
+        });
+        let (upstream, early) = answer.into_socket();
+        self.tunnels.open(self.tunnel, client, upstream, early);
+        tracing::debug!(route = route.metrics.name(), request_id = context.request_id_str(), "tunnel opened");
         Ok(out)
     }
 }
@@ -114,36 +104,42 @@ fn too_large() -> Problem {
 }
 
 /// Upstreams get the path and query only, as origin servers want it.
-fn origin_form(uri: Uri) -> Uri {
-    if uri.scheme().is_none() && uri.authority().is_none() {
-        return uri;
-    }
-    let path = uri.into_parts().path_and_query;
-    path.map_or_else(|| Uri::from_static("/"), Uri::from)
+fn origin_form(uri: &Uri) -> &str {
+    uri.path_and_query().map_or("/", |target| target.as_str())
 }
 
-fn write_headers(
-    headers: &mut HeaderMap,
+/// Writes what passes of the client's head, and what the gateway says itself.
+fn write_head(
+    parts: &Parts,
     context: &Context,
     route: &Route,
     forwarded: &Forwarded,
     found: Scan,
-) {
-    headers::strip(headers, found);
-    // Room for all that follows: a map that grows rehashes.
-    headers.reserve(8);
-    if !route.forward_authorization {
-        headers.remove(header::AUTHORIZATION);
+) -> RequestHead {
+    let mut head = RequestHead::new(parts.method.clone(), origin_form(&parts.uri));
+    let tied = if found.hop { headers::tied(&parts.headers) } else { Vec::new() };
+    for (name, value) in &parts.headers {
+        let passes = match name.as_str() {
+            // Written anew, here and where the body is framed.
+            "content-length" | "request-timeout" | "traceparent" | "x-request-id" => false,
+            "authorization" => route.forward_authorization,
+            name => headers::passes(name) && !Forwarded::replaces(name),
+        };
+        if passes && !tied.contains(name) {
+            head.header(name.as_str(), value);
+        }
     }
-    headers.insert(REQUEST_ID, context.request_id.clone());
-    headers.insert(TRACEPARENT, context.traceparent.clone());
-    let timeout =
-        if context.client_deadline { seconds(context.remaining()) } else { route.budget_header.clone() };
-    headers.insert(REQUEST_TIMEOUT, timeout);
+    head.header(REQUEST_ID.as_str(), &context.request_id);
+    head.header(TRACEPARENT.as_str(), &context.traceparent);
+    match context.client_deadline {
+        true => head.header(REQUEST_TIMEOUT.as_str(), &seconds(context.remaining())),
+        false => head.header(REQUEST_TIMEOUT.as_str(), &route.budget_header),
+    }
     if let Some(minter) = &route.upstream.minter {
-        headers.insert(IDENTITY, minter.identity(&context.caller, context.start));
+        head.header(IDENTITY.as_str(), &minter.identity(&context.caller, context.start));
     }
-    forwarded.apply(headers);
+    forwarded.write(parts.headers.get(header::HOST), |name, value| head.header(name, value));
+    head
 }
 
 /// A duration as `request-timeout` says it.
@@ -151,15 +147,6 @@ pub(super) fn seconds(budget: Duration) -> HeaderValue {
     let text = format!("{}.{:03}", budget.as_secs(), budget.subsec_millis());
     let text = text.trim_end_matches('0').trim_end_matches('.');
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("0"))
-}
-
-fn receive(response: Response<Incoming>, lease: Lease) -> Response<Body> {
-    let (mut parts, incoming) = response.into_parts();
-    let found = headers::scan(&parts.headers);
-    headers::strip(&mut parts.headers, found);
-    // Each hop speaks its own version.
-    parts.version = Version::HTTP_11;
-    Response::from_parts(parts, Body::proxied(incoming, Box::new(lease)))
 }
 
 fn refuse(error: &SendError, context: &Context, route: &Route) -> Problem {
@@ -200,7 +187,7 @@ mod tests {
 
     #[test]
     fn upstreams_get_origin_form() {
-        assert_eq!(origin_form(Uri::from_static("http://a.example/x?y=1")), "/x?y=1");
-        assert_eq!(origin_form(Uri::from_static("/x?y=1")), "/x?y=1");
+        assert_eq!(origin_form(&Uri::from_static("http://a.example/x?y=1")), "/x?y=1");
+        assert_eq!(origin_form(&Uri::from_static("/x?y=1")), "/x?y=1");
     }
 }

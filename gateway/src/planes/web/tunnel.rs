@@ -5,7 +5,7 @@
 use super::proxy::has_content;
 use crate::edge::{Code, Problem, headers::connection_has, metrics::Metrics};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Version, header};
+use http::{HeaderValue, Method, Request, Version, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use std::{
@@ -67,15 +67,15 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Puts the hop's own upgrade headers in.
-pub(super) fn ask(headers: &mut HeaderMap) {
-    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+/// Writes the hop's own upgrade headers.
+pub(super) fn ask(mut out: impl FnMut(&'static str, &HeaderValue)) {
+    out("connection", &HeaderValue::from_static("upgrade"));
+    out("upgrade", &HeaderValue::from_static("websocket"));
 }
 
 /// Whether the upstream's 101 is one to WebSocket.
-pub(super) fn granted(headers: &HeaderMap) -> bool {
-    headers.get(header::UPGRADE).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"))
+pub(super) fn granted(upgrade: Option<&HeaderValue>) -> bool {
+    upgrade.is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// The open tunnels of a gateway, over all reloads.
