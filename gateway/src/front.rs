@@ -122,7 +122,8 @@ impl Front {
                 self.admit(snapshot, context, &mut request, &target.rule, target.query_token).await?;
                 context.limit(target.budget, request.headers(), found);
                 strip_ours(&mut request, found);
-                snapshot.contract.call(context, target, request).await
+                // Boxed, so that its state does not weigh on the hot path's future.
+                Box::pin(snapshot.contract.call(context, target, request)).await
             }
         }
     }
@@ -178,7 +179,7 @@ impl Front {
             if let Some(token) = token {
                 context.caller = match snapshot.external.cached(token, context.start) {
                     Some(caller) => caller,
-                    None => snapshot.external.verify(token).await.map_err(unauthenticated)?,
+                    None => Box::pin(snapshot.external.verify(token)).await.map_err(unauthenticated)?,
                 };
             }
         }

@@ -112,19 +112,21 @@ async fn until_stopped(_gateway: &Gateway) -> anyhow::Result<()> {
 }
 
 fn start_logs(log: &config::Log) -> anyhow::Result<()> {
-    use tracing_subscriber::{EnvFilter, fmt};
-    let filter = EnvFilter::try_new(&log.level).with_context(|| {
-        format!("log.level: {:?} is not valid: expected error, warn, info, debug or trace", log.level)
+    use tracing_subscriber::{
+        Layer as _, filter::Targets, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    };
+    let filter: Targets = log.level.parse().with_context(|| {
+        format!("log.level: {:?} is not valid: expected error, warn, info, debug, trace or off", log.level)
     })?;
-    let builder = fmt()
-        .with_env_filter(filter)
+    let lines = fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal());
-    match log.format {
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-        LogFormat::Human => builder.init(),
-    }
+    let lines = match log.format {
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Human => lines.boxed(),
+    };
+    tracing_subscriber::registry().with(lines).with(filter).init();
     Ok(())
 }
 

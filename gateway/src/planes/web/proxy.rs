@@ -45,7 +45,7 @@ impl WebPlane {
         let (mut parts, incoming) = request.into_parts();
         check_length(&parts.headers, route.body_bytes)?;
         let client = upgrade.then(|| parts.extensions.remove::<hyper::upgrade::OnUpgrade>()).flatten();
-        let mut head = write_head(&parts, context, route, forwarded, found);
+        let mut head = write_head(parts, context, route, forwarded, found);
         if upgrade {
             tunnel::ask(|name, value| head.header(name, value));
         }
@@ -110,7 +110,7 @@ fn origin_form(uri: &Uri) -> &str {
 
 /// Writes what passes of the client's head, and what the gateway says itself.
 fn write_head(
-    parts: &Parts,
+    parts: Parts,
     context: &Context,
     route: &Route,
     forwarded: &Forwarded,

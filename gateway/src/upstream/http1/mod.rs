@@ -191,9 +191,13 @@ impl Pool {
                 result => return answer(conn, result, upload, wait, in_flight),
             }
         }
-        let mut conn = self.connect(wait).await?;
-        let result = conn.exchange(&mut upload, to_head, wait).await;
-        answer(conn, result, upload, wait, in_flight)
+        // Seldom needed, so its state is kept out of every request's future.
+        Box::pin(async move {
+            let mut conn = self.connect(wait).await?;
+            let result = conn.exchange(&mut upload, to_head, wait).await;
+            answer(conn, result, upload, wait, in_flight)
+        })
+        .await
     }
 
     /// The connection used last, if it is still open.
