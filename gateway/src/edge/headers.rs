@@ -1,6 +1,7 @@
 //! Header hygiene between two hops: what belongs to one connection stays there, what only the gateway may say is
 //! stripped from what others say, and the forwarding headers are written anew.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::{
     net::IpAddr,
@@ -122,9 +123,9 @@ pub fn connection_has(headers: &HeaderMap, token: &[u8]) -> bool {
 
 /// `forwarded` and its older relatives for one client connection; rendered once for each host that it names.
 pub struct Forwarded {
-    client: HeaderValue,
+    client: String,
     node: String,
-    last: Mutex<Option<(HeaderValue, HeaderValue)>>,
+    last: Mutex<Option<(HeaderValue, Bytes)>>,
 }
 
 impl Forwarded {
@@ -132,38 +133,37 @@ impl Forwarded {
     pub fn new(client: IpAddr) -> Self {
         let client = client.to_canonical();
         let node = if client.is_ipv6() { format!("\"[{client}]\"") } else { client.to_string() };
-        // An address is always a valid header value.
-        let client =
-            HeaderValue::try_from(client.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Self { client, node, last: Mutex::new(None) }
+        Self { client: client.to_string(), node, last: Mutex::new(None) }
     }
 
-    /// Whether a header is one of those that `write` writes, so that what the client claimed goes.
+    /// Whether a header is one of those in `lines`, so that what the client claimed goes.
     pub fn replaces(name: &str) -> bool {
         matches!(name, "forwarded" | "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto")
     }
 
-    /// Writes the headers.
-    pub fn write(&self, host: Option<&HeaderValue>, mut out: impl FnMut(&str, &HeaderValue)) {
-        const HTTP: HeaderValue = HeaderValue::from_static("http");
-        if let Some(host) = host {
-            out("forwarded", &self.rendered(host));
-            out("x-forwarded-host", host);
+    /// The headers as lines of HTTP/1.1.
+    pub fn lines(&self, host: Option<&HeaderValue>) -> Bytes {
+        let Some(host) = host else { return self.render(None).into() };
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, lines)) = last.as_ref().filter(|(known, _)| known == host) {
+            return lines.clone();
         }
-        out("x-forwarded-for", &self.client);
-        out("x-forwarded-proto", &HTTP);
+        let lines = Bytes::from(self.render(Some(host)));
+        *last = Some((host.clone(), lines.clone()));
+        lines
     }
 
-    fn rendered(&self, host: &HeaderValue) -> HeaderValue {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, value)) = last.as_ref().filter(|(known, _)| known == host) {
-            return value.clone();
+    fn render(&self, host: Option<&HeaderValue>) -> String {
+        let client = &self.client;
+        let mut lines = format!("x-forwarded-for: {client}\r\nx-forwarded-proto: http\r\n");
+        // A host that is no text is none that an upstream could use.
+        if let Some(host) = host.and_then(|host| host.to_str().ok()) {
+            let (node, quotable) = (&self.node, host.replace(['"', '\\'], ""));
+            lines += &format!(
+                "forwarded: for={node};host=\"{quotable}\";proto=http\r\nx-forwarded-host: {host}\r\n"
+            );
         }
-        let text = host.to_str().unwrap_or_default().replace(['"', '\\'], "");
-        let value = format!("for={};host=\"{text}\";proto=http", self.node);
-        let value = HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static("for=unknown"));
-        *last = Some((host.clone(), value.clone()));
-        value
+        lines
     }
 }
 
@@ -180,14 +180,19 @@ pub fn server_timing(total: u32, upstream: Option<u32>, theirs: Option<&HeaderVa
         out.extend_from_slice(b", ");
         out.extend_from_slice(theirs.as_bytes());
     }
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(out))
-        .unwrap_or_else(|_| HeaderValue::from_static("gateway"))
+    HeaderValue::from_maybe_shared(Bytes::from(out)).unwrap_or_else(|_| HeaderValue::from_static("gateway"))
 }
 
-/// Microseconds as milliseconds with three decimals.
+/// Microseconds as milliseconds with three decimals. Digit by digit: formatting costs more than the rest of the line.
 fn put_millis(out: &mut Vec<u8>, micros: u32) {
-    use std::io::Write;
-    let _ = write!(out, "{}.{:03}", micros / 1000, micros % 1000);
+    let mut text = *b"0000000.000";
+    let (mut rest, mut at) = (micros, text.len());
+    while rest > 0 {
+        at -= if at == 8 { 2 } else { 1 };
+        text[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    out.extend_from_slice(&text[at.min(6)..]);
 }
 
 #[cfg(test)]
@@ -227,32 +232,27 @@ mod tests {
 
     #[test]
     fn forwarding_headers_replace_what_the_client_claims() {
-        let written = |forwarded: &Forwarded, host: &'static str| {
-            let mut out = Vec::new();
-            let host = HeaderValue::from_static(host);
-            forwarded
-                .write(Some(&host), |name, value| out.push(format!("{name}: {}", value.to_str().unwrap())));
-            out
+        let lines = |forwarded: &Forwarded, host: Option<&'static str>| {
+            let host = host.map(HeaderValue::from_static);
+            let text = String::from_utf8(forwarded.lines(host.as_ref()).to_vec()).unwrap();
+            text.split_terminator("\r\n").map(String::from).collect::<Vec<_>>()
         };
         let forwarded = Forwarded::new([127, 0, 0, 1].into());
-        let lines = written(&forwarded, "a.example:80");
-        assert_eq!(
-            lines,
-            [
-                "forwarded: for=127.0.0.1;host=\"a.example:80\";proto=http",
-                "x-forwarded-host: a.example:80",
-                "x-forwarded-for: 127.0.0.1",
-                "x-forwarded-proto: http"
-            ]
-        );
-        assert!(lines.iter().all(|line| Forwarded::replaces(line.split(':').next().unwrap())));
+        let got = lines(&forwarded, Some("a.example:80"));
+        let expected = [
+            "x-forwarded-for: 127.0.0.1",
+            "x-forwarded-proto: http",
+            "forwarded: for=127.0.0.1;host=\"a.example:80\";proto=http",
+            "x-forwarded-host: a.example:80",
+        ];
+        assert_eq!(got, expected);
+        assert_eq!(lines(&forwarded, Some("a.example:80")), expected);
+        assert!(got.iter().all(|line| Forwarded::replaces(line.split(':').next().unwrap())));
         assert!(!Forwarded::replaces("x-forwarded-port"));
-        assert_eq!(
-            written(&forwarded, "b.example")[0],
-            "forwarded: for=127.0.0.1;host=\"b.example\";proto=http"
-        );
+        assert_eq!(lines(&forwarded, Some("b.example"))[3], "x-forwarded-host: b.example");
+        assert_eq!(lines(&forwarded, None), expected[..2]);
         let v6 = Forwarded::new("::1".parse().unwrap());
-        assert_eq!(written(&v6, "c")[0], "forwarded: for=\"[::1]\";host=\"c\";proto=http");
+        assert_eq!(lines(&v6, Some("c"))[2], "forwarded: for=\"[::1]\";host=\"c\";proto=http");
     }
 
     #[test]
@@ -264,5 +264,8 @@ mod tests {
             "gateway;dur=0.500, upstream;dur=2.000, db;dur=1"
         );
         assert_eq!(server_timing(7, None, None), "gateway;dur=0.007");
+        for (micros, text) in [(0, "0.000"), (10, "0.010"), (1000, "1.000"), (u32::MAX, "4294967.295")] {
+            assert_eq!(server_timing(micros, None, None), format!("gateway;dur={text}"));
+        }
     }
 }

@@ -113,6 +113,8 @@ fn gateway(folder: &Path, upstream: u16) -> Result<Contestant> {
         ("UPSTREAMS__AI__ADDRESS", format!("127.0.0.1:{nowhere}")),
         ("UPSTREAMS__AI__SECRET_FILE", secret),
         ("ROUTES__API__ACCESS", "authenticated".into()),
+        // No logs on any side.
+        ("LOG__ACCESS", "false".into()),
         ("LOG__LEVEL", "off".into()),
     ]
     .map(|(key, value)| (format!("GATEWAY__{key}"), value));

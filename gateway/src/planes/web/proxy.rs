@@ -5,8 +5,7 @@ use super::{routes::Route, tunnel, tunnel::Tunnels};
 use crate::{
     edge::{
         Body, Code, Context, Problem,
-        headers::{self, Forwarded, IDENTITY, REQUEST_TIMEOUT, Scan},
-        trace::{REQUEST_ID, TRACEPARENT},
+        headers::{self, Forwarded, Scan},
     },
     upstream::http1::{Answer, RequestBody, RequestHead, SendError, Wait},
 };
@@ -47,7 +46,7 @@ impl WebPlane {
         let client = upgrade.then(|| parts.extensions.remove::<hyper::upgrade::OnUpgrade>()).flatten();
         let mut head = write_head(parts, context, route, forwarded, found);
         if upgrade {
-            tunnel::ask(|name, value| head.header(name, value));
+            tunnel::ask(|name, value| head.header(&name, &value));
         }
         let body = RequestBody::new(incoming, route.body_bytes);
         let deadline = if upgrade { context.start + self.tunnel.handshake } else { context.deadline };
@@ -82,7 +81,7 @@ impl WebPlane {
         *out.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *out.headers_mut() = std::mem::take(&mut answer.headers);
         tunnel::ask(|name, value| {
-            out.headers_mut().insert(name, value.clone());
+            out.headers_mut().insert(name, value);
         });
         let (upstream, early) = answer.into_socket();
         self.tunnels.open(self.tunnel, client, upstream, early);
@@ -126,19 +125,19 @@ fn write_head(
             name => headers::passes(name) && !Forwarded::replaces(name),
         };
         if passes && !tied.contains(name) {
-            head.header(name.as_str(), value);
+            head.header(name, value);
         }
     }
-    head.header(REQUEST_ID.as_str(), &context.request_id);
-    head.header(TRACEPARENT.as_str(), &context.traceparent);
+    head.line("x-request-id: ", &context.request_id);
+    head.line("traceparent: ", &context.traceparent);
     match context.client_deadline {
-        true => head.header(REQUEST_TIMEOUT.as_str(), &seconds(context.remaining())),
-        false => head.header(REQUEST_TIMEOUT.as_str(), &route.budget_header),
+        true => head.line("request-timeout: ", &seconds(context.remaining())),
+        false => head.line("request-timeout: ", &route.budget_header),
     }
     if let Some(minter) = &route.upstream.minter {
-        head.header(IDENTITY.as_str(), &minter.identity(&context.caller, context.start));
+        head.line("x-hybrid-identity: ", &minter.identity(&context.caller, context.start));
     }
-    forwarded.write(parts.headers.get(header::HOST), |name, value| head.header(name, value));
+    head.lines(&forwarded.lines(parts.headers.get(header::HOST)));
     head
 }
 

@@ -5,7 +5,7 @@
 use super::proxy::has_content;
 use crate::edge::{Code, Problem, headers::connection_has, metrics::Metrics};
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Version, header};
+use http::{HeaderName, HeaderValue, Method, Request, Version, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use std::{
@@ -68,9 +68,9 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), Problem> {
 }
 
 /// Writes the hop's own upgrade headers.
-pub(super) fn ask(mut out: impl FnMut(&'static str, &HeaderValue)) {
-    out("connection", &HeaderValue::from_static("upgrade"));
-    out("upgrade", &HeaderValue::from_static("websocket"));
+pub(super) fn ask(mut out: impl FnMut(HeaderName, HeaderValue)) {
+    out(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    out(header::UPGRADE, HeaderValue::from_static("websocket"));
 }
 
 /// Whether the upstream's 101 is one to WebSocket.
@@ -173,6 +173,8 @@ struct Tunnel {
     up: Flow,
     down: Flow,
     timer: Pin<Box<Sleep>>,
+    /// The timer has been polled.
+    armed: bool,
     idle: Duration,
     half_close: Duration,
     dies_at: Instant,
@@ -208,6 +210,7 @@ impl Tunnel {
             up: Flow { pending: from_client, ..Flow::default() },
             down: Flow { pending: from_upstream, ..Flow::default() },
             timer: Box::pin(sleep(idle.min(settings.max_age))),
+            armed: false,
             idle,
             half_close: settings.half_close,
             dies_at: Instant::now() + settings.max_age,
@@ -223,8 +226,10 @@ impl Future for Tunnel {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let up = this.up.poll(cx, &mut this.client, &mut this.upstream, &mut this.moved);
-        let down = this.down.poll(cx, &mut this.upstream, &mut this.client, &mut this.moved);
+        let mut moved = false;
+        let up = this.up.poll(cx, &mut this.client, &mut this.upstream, &mut moved);
+        let down = this.down.poll(cx, &mut this.upstream, &mut this.client, &mut moved);
+        this.moved |= moved;
         let ended = match (up, down) {
             (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => return Poll::Ready(Err(error)),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Ok(Ended::Closed)),
@@ -237,6 +242,11 @@ impl Future for Tunnel {
                 this.timer.as_mut().reset(until);
             }
         }
+        // An armed timer keeps the waker that it was given, and a task's waker stays the same for its life.
+        if moved && this.armed && !this.timer.is_elapsed() {
+            return Poll::Pending;
+        }
+        this.armed = true;
         loop {
             ready!(this.timer.as_mut().poll(cx));
             let now = Instant::now();

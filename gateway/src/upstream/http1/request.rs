@@ -1,7 +1,7 @@
 //! A request's head in the form in which it is sent: written once, straight from the client's headers, and kept until
 //! the response comes, in case it must be sent again.
 
-use http::{HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method};
 
 /// Room for a usual head, so that the buffer does not grow.
 const USUAL: usize = 1024;
@@ -24,13 +24,21 @@ impl RequestHead {
     }
 
     /// Adds a header. The types rule out what could end the line early.
-    pub fn header(&mut self, name: &str, value: &HeaderValue) {
-        let value = value.as_bytes();
-        self.bytes.reserve(name.len() + value.len() + 4);
+    pub fn header(&mut self, name: &HeaderName, value: &HeaderValue) {
+        self.bytes.extend_from_slice(name.as_str().as_bytes());
+        self.line(": ", value);
+    }
+
+    /// Adds a header whose name is known when this is compiled: `name: ` with the colon and the space.
+    pub fn line(&mut self, name: &'static str, value: &HeaderValue) {
         self.bytes.extend_from_slice(name.as_bytes());
-        self.bytes.extend_from_slice(b": ");
-        self.bytes.extend_from_slice(value);
+        self.bytes.extend_from_slice(value.as_bytes());
         self.bytes.extend_from_slice(b"\r\n");
+    }
+
+    /// Adds whole lines, each with its end.
+    pub fn lines(&mut self, lines: &[u8]) {
+        self.bytes.extend_from_slice(lines);
     }
 
     /// Whether it may reach an upstream twice when there is no body (RFC 9110, 9.2.2).
@@ -49,7 +57,7 @@ impl RequestHead {
             None => self.bytes.extend_from_slice(b"transfer-encoding: chunked\r\n"),
             // Without content, only the methods that usually have some say so (RFC 9110, 8.6).
             Some(0) if !matches!(self.method, Method::POST | Method::PUT | Method::PATCH) => {}
-            Some(length) => self.header("content-length", &HeaderValue::from(length)),
+            Some(length) => self.line("content-length: ", &HeaderValue::from(length)),
         }
         self.bytes.extend_from_slice(b"\r\n");
         self.bytes
@@ -62,7 +70,7 @@ mod tests {
 
     fn head(method: Method, length: Option<u64>) -> String {
         let mut head = RequestHead::new(method, "/a?b=c");
-        head.header("accept", &HeaderValue::from_static("*/*"));
+        head.header(&http::header::ACCEPT, &HeaderValue::from_static("*/*"));
         String::from_utf8(head.finish(length)).unwrap()
     }
 
