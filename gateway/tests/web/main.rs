@@ -5,6 +5,7 @@
 mod support;
 
 mod browser;
+mod codec;
 mod faults;
 mod lifecycle;
 mod proxy;
