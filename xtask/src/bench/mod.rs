@@ -68,7 +68,7 @@ pub fn run(args: &Args) -> Result<()> {
         println!("Quick rounds: good for a first look, too short to quote.");
         Plan { rounds: 3, round: Duration::from_secs(2), idle_tunnels: 1000 }
     } else {
-        Plan { rounds: 11, round: Duration::from_secs(2), idle_tunnels: 3000 }
+        Plan { rounds: 21, round: Duration::from_secs(1), idle_tunnels: 3000 }
     };
     let mut rows = Vec::new();
     for (name, bench) in chosen {
