@@ -39,9 +39,6 @@ impl Binding {
     }
 
     fn check(method: &Arc<Method>, descriptor: &MethodDescriptor, rule: HttpRule) -> Result<Self, String> {
-        if descriptor.is_client_streaming() {
-            return Err("a method with a request stream cannot have an HTTP route".to_owned());
-        }
         if rule.nested {
             return Err("additional_bindings cannot be nested".to_owned());
         }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, collections::HashMap, path::Path, sync::Arc};
 
+use bytes::Bytes;
 use http::uri::PathAndQuery;
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 
@@ -9,6 +10,8 @@ use crate::{
     Access, LoadError, TranscodeError,
     access::AccessReader,
     binding::{Binding, Body},
+    http_body,
+    http_body::HttpBody,
     load, request, response,
     router::{Found, Router},
 };
@@ -187,6 +190,28 @@ impl Method {
     pub fn is_server_streaming(&self) -> bool {
         self.descriptor.is_server_streaming()
     }
+
+    /// Whether the contract says `idempotency_level = NO_SIDE_EFFECTS`: such a method may be called by `GET`.
+    pub fn has_no_side_effects(&self) -> bool {
+        const NO_SIDE_EFFECTS: i32 = 1;
+        self.descriptor
+            .method_descriptor_proto()
+            .options
+            .as_ref()
+            .and_then(|options| options.idempotency_level)
+            == Some(NO_SIDE_EFFECTS)
+    }
+
+    /// Reads a JSON document as the method's request message, with no HTTP binding: every field is in the document.
+    /// As strict as [`Matched::encode_request`]. Empty stands for `{}`.
+    pub fn request_from_json(&self, json: &[u8]) -> Result<Vec<u8>, TranscodeError> {
+        request::whole(&self.descriptor.input(), json)
+    }
+
+    /// Appends a response message as JSON. On failure `out` is as it was.
+    pub fn response_to_json(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), TranscodeError> {
+        response::append(&self.descriptor.output(), None, message, out)
+    }
 }
 
 impl Matched {
@@ -218,6 +243,60 @@ impl Matched {
     /// Fields with their default value are left out, as the protobuf JSON mapping prescribes: what arrives here means
     /// the same to every protobuf client. With `response_body` the named field alone is the document, default or not.
     pub fn decode_response(&self, message: &[u8]) -> Result<Vec<u8>, TranscodeError> {
-        response::decode(&self.binding, message)
+        let mut json = Vec::with_capacity(message.len() * 2 + 64);
+        self.append_response(message, &mut json).map(|()| json)
+    }
+
+    /// [`Self::decode_response`], appended to what is there: for streams. On failure `out` is as it was.
+    pub fn append_response(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), TranscodeError> {
+        response::append(&self.binding.output, self.binding.response_body.as_ref(), message, out)
+    }
+
+    /// Builds a later message of a request stream: from the body alone. Path and query are in the first message, which
+    /// [`Self::encode_request`] builds.
+    pub fn encode_next(&self, body: &[u8]) -> Result<Vec<u8>, TranscodeError> {
+        request::encode_next(&self.binding, body)
+    }
+
+    /// Whether the HTTP body is not JSON but the content of a `google.api.HttpBody`: any type, any bytes.
+    pub fn takes_http_body(&self) -> bool {
+        let body = match &self.binding.body {
+            Body::None => None,
+            Body::Message => Some(self.binding.input.clone()),
+            Body::Field(field) => field.kind().as_message().filter(|_| !field.is_list()).cloned(),
+        };
+        body.is_some_and(|message| http_body::is(&message))
+    }
+
+    /// Whether the answer is the content of a `google.api.HttpBody`, to be sent as it is.
+    pub fn answers_http_body(&self) -> bool {
+        let body = match &self.binding.response_body {
+            None => Some(self.binding.output.clone()),
+            Some(field) => field.kind().as_message().filter(|_| !field.is_list()).cloned(),
+        };
+        body.is_some_and(|message| http_body::is(&message))
+    }
+
+    /// Builds the request from the captures, the query and raw content, where [`Self::takes_http_body`].
+    pub fn encode_http_body(
+        &self,
+        query: Option<&str>,
+        content: &HttpBody,
+    ) -> Result<Vec<u8>, TranscodeError> {
+        let mut message = request::encode(&self.binding, &self.captures, query, b"")?;
+        http_body::append(&self.binding, content, &mut message);
+        Ok(message)
+    }
+
+    /// Builds a later message of a request stream of raw content.
+    pub fn encode_next_http_body(&self, content: &HttpBody) -> Vec<u8> {
+        let mut message = vec![];
+        http_body::append(&self.binding, content, &mut message);
+        message
+    }
+
+    /// Takes the raw content out of a response, where [`Self::answers_http_body`]. The data is a slice of the message.
+    pub fn decode_http_body(&self, message: &Bytes) -> Result<HttpBody, TranscodeError> {
+        http_body::take(&self.binding, message)
     }
 }

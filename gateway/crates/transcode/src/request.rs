@@ -1,7 +1,7 @@
 //! A request's parts to the bytes of the method's request message.
 
 use prost::Message;
-use prost_reflect::{DynamicMessage, Value};
+use prost_reflect::{DynamicMessage, MessageDescriptor, Value};
 
 use crate::{
     TranscodeError,
@@ -41,6 +41,40 @@ pub(crate) fn encode(
     }
     query::set_captures(&mut message, binding, captures, &violations);
     violations.into_result(message).map(|message| message.encode_to_vec())
+}
+
+/// The body alone, as a later message of a request stream.
+pub(crate) fn encode_next(binding: &Binding, body: &[u8]) -> Result<Vec<u8>, TranscodeError> {
+    match &binding.body {
+        Body::Message => whole(&binding.input, body),
+        Body::None if body.is_empty() => Ok(vec![]),
+        Body::None | Body::Field(_) => {
+            let violations = Violations::default();
+            let mut message = DynamicMessage::new(binding.input.clone());
+            match &binding.body {
+                Body::Field(field) => {
+                    if let Some(value) = json::field(body, field, &violations)? {
+                        message.set_field(field, value);
+                    }
+                }
+                _ => violations.add("body", "this method takes no body"),
+            }
+            violations.into_result(message).map(|message| message.encode_to_vec())
+        }
+    }
+}
+
+/// A document that holds every field. Empty stands for `{}`.
+pub(crate) fn whole(input: &MessageDescriptor, json: &[u8]) -> Result<Vec<u8>, TranscodeError> {
+    if json.is_empty() {
+        return Ok(vec![]);
+    }
+    let violations = Violations::default();
+    let read = json::message(json, input, &violations)?;
+    violations.into_result(read).map(|read| match read {
+        Some(Value::Message(message)) => message.encode_to_vec(),
+        _ => vec![],
+    })
 }
 
 #[cfg(test)]

@@ -1,23 +1,29 @@
 //! The bytes of a response message to JSON.
 
-use prost_reflect::{DynamicMessage, FieldDescriptor, SerializeOptions};
+use prost_reflect::{DynamicMessage, FieldDescriptor, MessageDescriptor, SerializeOptions};
 use serde_json::Serializer;
 
-use crate::{TranscodeError, binding::Binding};
+use crate::TranscodeError;
 
-/// Decodes and writes the message, or the one field that `response_body` names.
-pub(crate) fn decode(binding: &Binding, bytes: &[u8]) -> Result<Vec<u8>, TranscodeError> {
+/// Appends the message, or the one field that `response_body` names. On failure `out` is as it was.
+pub(crate) fn append(
+    output: &MessageDescriptor,
+    response_body: Option<&FieldDescriptor>,
+    bytes: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), TranscodeError> {
     let invalid = |description: String| TranscodeError::Response {
-        message: binding.output.full_name().to_owned(),
+        message: output.full_name().to_owned(),
         description,
     };
     let message =
-        DynamicMessage::decode(binding.output.clone(), bytes).map_err(|error| invalid(error.to_string()))?;
-    match &binding.response_body {
+        DynamicMessage::decode(output.clone(), bytes).map_err(|error| invalid(error.to_string()))?;
+    let json = match response_body {
         None => write(&message, &SerializeOptions::new(), bytes.len()),
         Some(field) => write_field(message, field, bytes.len()),
-    }
-    .map_err(|error| invalid(error.to_string()))
+    };
+    out.extend_from_slice(&json.map_err(|error| invalid(error.to_string()))?);
+    Ok(())
 }
 
 fn write(message: &DynamicMessage, options: &SerializeOptions, hint: usize) -> serde_json::Result<Vec<u8>> {

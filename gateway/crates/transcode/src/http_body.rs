@@ -1,0 +1,159 @@
+//! `google.api.HttpBody`: content of any type that goes between HTTP body and message as it is.
+
+use bytes::Bytes;
+use prost::encoding::{WireType, encode_key, encode_varint};
+use prost_reflect::MessageDescriptor;
+
+use crate::{
+    TranscodeError,
+    binding::{Binding, Body},
+};
+
+const NAME: &str = "google.api.HttpBody";
+const CONTENT_TYPE: u32 = 1;
+const DATA: u32 = 2;
+
+/// Raw content with its media type.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HttpBody {
+    /// The media type, as in `Content-Type`. Empty: none is stated.
+    pub content_type: String,
+    /// The bytes.
+    pub data: Bytes,
+}
+
+pub(crate) fn is(message: &MessageDescriptor) -> bool {
+    message.full_name() == NAME
+}
+
+/// Appends the content, as the message or as its body field. Protobuf merges what is appended.
+pub(crate) fn append(binding: &Binding, content: &HttpBody, out: &mut Vec<u8>) {
+    let mut body = Vec::with_capacity(content.content_type.len() + content.data.len() + 16);
+    for (number, bytes) in [(CONTENT_TYPE, content.content_type.as_bytes()), (DATA, &content.data[..])] {
+        if !bytes.is_empty() {
+            put(number, bytes, &mut body);
+        }
+    }
+    match &binding.body {
+        Body::Field(field) => put(field.number(), &body, out),
+        _ => out.append(&mut body),
+    }
+}
+
+fn put(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
+    encode_key(number, WireType::LengthDelimited, out);
+    encode_varint(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
+}
+
+/// Takes the content out of a response.
+pub(crate) fn take(binding: &Binding, message: &Bytes) -> Result<HttpBody, TranscodeError> {
+    let mut content = HttpBody::default();
+    let read = match &binding.response_body {
+        None => read(message, &mut content),
+        Some(field) => {
+            fields(
+                message,
+                |number, value| {
+                    if number == field.number() { read(&value, &mut content) } else { Ok(()) }
+                },
+            )
+        }
+    };
+    read.map(|()| content).map_err(|description| TranscodeError::Response {
+        message: binding.output.full_name().to_owned(),
+        description: description.to_owned(),
+    })
+}
+
+fn read(message: &Bytes, content: &mut HttpBody) -> Result<(), &'static str> {
+    fields(message, |number, value| {
+        match number {
+            CONTENT_TYPE => {
+                let text = std::str::from_utf8(&value).map_err(|_| "content_type is not UTF-8")?;
+                text.clone_into(&mut content.content_type);
+            }
+            DATA => content.data = value,
+            _ => {}
+        }
+        Ok(())
+    })
+}
+
+/// Calls for each length-delimited field; the others are passed over.
+fn fields(
+    message: &Bytes,
+    mut each: impl FnMut(u32, Bytes) -> Result<(), &'static str>,
+) -> Result<(), &'static str> {
+    use bytes::Buf;
+    let mut rest = message.clone();
+    while rest.has_remaining() {
+        let (number, wire_type) = prost::encoding::decode_key(&mut rest).map_err(|_| "a key is invalid")?;
+        if wire_type == WireType::LengthDelimited {
+            let length = prost::encoding::decode_varint(&mut rest).map_err(|_| "a length is invalid")?;
+            let length = usize::try_from(length).ok().filter(|length| *length <= rest.len());
+            each(number, rest.split_to(length.ok_or("a field is cut off")?))?;
+        } else {
+            let context = prost::encoding::DecodeContext::default();
+            prost::encoding::skip_field(wire_type, number, &mut rest, context)
+                .map_err(|_| "a field is invalid")?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+
+    use super::HttpBody;
+    use crate::{Contract, Matched, Routed};
+
+    const SOURCE: &str = r#"
+        syntax = "proto3"; package t;
+        import "google/api/annotations.proto"; import "google/api/httpbody.proto";
+        service S {
+          rpc Upload(Up) returns (google.api.HttpBody) {
+            option (google.api.http) = {post: "/up/{name}" body: "content"}; }
+          rpc Echo(google.api.HttpBody) returns (Up) {
+            option (google.api.http) = {post: "/echo" body: "*" response_body: "content"}; }
+          rpc Plain(Up) returns (Up) { option (google.api.http) = {post: "/plain" body: "*"}; }
+        }
+        message Up { string name = 1; google.api.HttpBody content = 2; int32 size = 3; }
+    "#;
+
+    fn matched(path: &str) -> Matched {
+        let contract = Contract::from_sources(&BTreeMap::from([("t.proto", SOURCE)])).unwrap();
+        let Routed::Matched(matched) = contract.route(&http::Method::POST, path) else { panic!("{path}") };
+        matched
+    }
+
+    fn png() -> HttpBody {
+        HttpBody { content_type: "image/png".to_owned(), data: Bytes::from_static(b"\x89\0\xff") }
+    }
+
+    #[test]
+    fn content_goes_in_as_a_field_or_as_the_message() {
+        let upload = matched("/up/a");
+        assert!(upload.takes_http_body() && upload.answers_http_body());
+        let message = upload.encode_http_body(Some("size=3"), &png()).unwrap();
+        assert_eq!(message, b"\x0a\x01a\x18\x03\x12\x10\x0a\x09image/png\x12\x03\x89\0\xff");
+        let next = HttpBody { data: Bytes::from_static(b"x"), ..HttpBody::default() };
+        assert_eq!(upload.encode_next_http_body(&next), b"\x12\x03\x12\x01x");
+        let echo = matched("/echo");
+        assert_eq!(echo.encode_http_body(None, &png()).unwrap(), b"\x0a\x09image/png\x12\x03\x89\0\xff");
+        assert!(!matched("/plain").takes_http_body() && !matched("/plain").answers_http_body());
+    }
+
+    #[test]
+    fn content_comes_out_of_a_field_or_the_message() {
+        let whole = Bytes::from_static(b"\x0a\x09image/png\x12\x03\x89\0\xff");
+        assert_eq!(matched("/up/a").decode_http_body(&whole).unwrap(), png());
+        let field = Bytes::from_static(b"\x18\x03\x12\x10\x0a\x09image/png\x12\x03\x89\0\xff");
+        assert_eq!(matched("/echo").decode_http_body(&field).unwrap(), png());
+        let error = matched("/echo").decode_http_body(&Bytes::from_static(b"\x12\x10x")).unwrap_err();
+        assert_eq!(error.to_string(), "the response is not a t.Up: a field is cut off");
+    }
+}
