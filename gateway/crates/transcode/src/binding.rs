@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor};
 
-use crate::{LoadError, Method, load::HttpRule, scalar, template::Template};
+use crate::{Codec, LoadError, Method, load::HttpRule, query, template::Template};
 
 /// Where each field of a request comes from, and what the answer is.
 #[derive(Debug)]
@@ -18,6 +18,18 @@ pub(crate) struct Binding {
     pub(crate) response_body: Option<FieldDescriptor>,
     pub(crate) input: MessageDescriptor,
     pub(crate) output: MessageDescriptor,
+    /// The same again, compiled.
+    pub(crate) compiled: Compiled,
+}
+
+/// A binding's types and fields by their places in the plans.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) input: Codec,
+    pub(crate) output: Codec,
+    /// The field that the body holds, where it holds one.
+    pub(crate) body: Option<usize>,
+    pub(crate) response_body: Option<usize>,
 }
 
 /// What the HTTP body holds.
@@ -62,7 +74,19 @@ impl Binding {
             "" => None,
             name => Some(field(&output, name).map_err(|problem| format!("response_body: {problem}"))?),
         };
-        Ok(Self { method: method.clone(), verb, template, variables, body, response_body, input, output })
+        let compiled = Compiled {
+            body: match &body {
+                Body::Field(field) => method.input().plan().place(field.number()),
+                _ => None,
+            },
+            response_body: response_body
+                .as_ref()
+                .and_then(|field| method.output().plan().place(field.number())),
+            input: method.input().clone(),
+            output: method.output().clone(),
+        };
+        let method = Arc::clone(method);
+        Ok(Self { method, verb, template, variables, body, response_body, input, output, compiled })
     }
 }
 
@@ -88,7 +112,7 @@ fn captured(input: &MessageDescriptor, path: &[String]) -> Result<Vec<FieldDescr
         fields.push(field);
     }
     match fields.last() {
-        Some(last) if !scalar::has_text_form(&last.kind()) => {
+        Some(last) if !query::has_text_form(&last.kind()) => {
             Err(format!("{} is a message and cannot be in a path", last.name()))
         }
         _ => Ok(fields),

@@ -4,21 +4,24 @@ use std::{collections::BTreeMap, collections::HashMap, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use prost_reflect::{DescriptorPool, MethodDescriptor};
+use prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor};
 
 use crate::{
-    Access, LoadError, TranscodeError,
+    Access, Codec, LoadError, TranscodeError, Unknown,
     access::AccessReader,
     binding::{Binding, Body},
     http_body,
     http_body::HttpBody,
-    load, request, response,
+    load,
+    plan::Plans,
+    request,
     router::{Found, Router},
 };
 
 /// A set of contracts, ready to serve. Immutable: a reload compiles a new one and swaps it.
 #[derive(Debug)]
 pub struct Contract {
+    plans: Arc<Plans>,
     methods: Vec<Arc<Method>>,
     by_grpc_path: HashMap<String, Arc<Method>>,
     bindings: Vec<Arc<Binding>>,
@@ -29,6 +32,8 @@ pub struct Contract {
 #[derive(Debug)]
 pub struct Method {
     descriptor: MethodDescriptor,
+    input: Codec,
+    output: Codec,
     package: String,
     grpc_path: PathAndQuery,
     access: Access,
@@ -92,14 +97,16 @@ impl Contract {
     fn from_pool(pool: &DescriptorPool) -> Result<Self, LoadError> {
         let access = AccessReader::new(pool);
         let rules = load::HttpRules::new(pool);
+        let plans = Arc::new(Plans::new(pool));
         let mut contract = Self {
+            plans: Arc::clone(&plans),
             methods: vec![],
             by_grpc_path: HashMap::new(),
             bindings: vec![],
             router: Router::default(),
         };
         for descriptor in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
-            let method = Arc::new(Method::new(descriptor, &access)?);
+            let method = Arc::new(Method::new(descriptor, &access, &plans)?);
             for rule in rules.read(&method.descriptor) {
                 let binding = Arc::new(Binding::new(&method, &method.descriptor, rule)?);
                 contract.router.insert(&binding)?;
@@ -125,6 +132,11 @@ impl Contract {
         })
     }
 
+    /// A message type of the contract by its full name, both ways.
+    pub fn message(&self, full_name: &str) -> Option<Codec> {
+        Codec::new(&self.plans, full_name)
+    }
+
     /// The method that a native gRPC call to `/package.Service/Method` means.
     pub fn method_by_grpc_path(&self, path: &str) -> Option<&Arc<Method>> {
         self.by_grpc_path.get(path)
@@ -146,14 +158,25 @@ impl Contract {
 }
 
 impl Method {
-    fn new(descriptor: MethodDescriptor, access: &AccessReader) -> Result<Self, LoadError> {
+    fn new(
+        descriptor: MethodDescriptor,
+        access: &AccessReader,
+        plans: &Arc<Plans>,
+    ) -> Result<Self, LoadError> {
+        let codec = |message: MessageDescriptor| {
+            Codec::new(plans, message.full_name()).ok_or_else(|| LoadError::Rule {
+                method: descriptor.full_name().to_owned(),
+                problem: format!("{} is not defined", message.full_name()),
+            })
+        };
+        let (input, output) = (codec(descriptor.input())?, codec(descriptor.output())?);
         let path = format!("/{}/{}", descriptor.parent_service().full_name(), descriptor.name());
         let grpc_path = path.parse().map_err(|_| LoadError::Rule {
             method: descriptor.full_name().to_owned(),
             problem: format!("{path} is not a valid URL path"),
         })?;
         let package = descriptor.parent_service().package_name().to_owned();
-        Ok(Self { access: access.read(&descriptor), package, grpc_path, descriptor })
+        Ok(Self { access: access.read(&descriptor), package, grpc_path, input, output, descriptor })
     }
 
     /// `hybrid.ai.v1.TextService.Embed`
@@ -202,15 +225,25 @@ impl Method {
             == Some(NO_SIDE_EFFECTS)
     }
 
+    /// The request message, both ways.
+    pub fn input(&self) -> &Codec {
+        &self.input
+    }
+
+    /// The response message, both ways.
+    pub fn output(&self) -> &Codec {
+        &self.output
+    }
+
     /// Reads a JSON document as the method's request message, with no HTTP binding: every field is in the document.
     /// As strict as [`Matched::encode_request`]. Empty stands for `{}`.
     pub fn request_from_json(&self, json: &[u8]) -> Result<Vec<u8>, TranscodeError> {
-        request::whole(&self.descriptor.input(), json)
+        if json.is_empty() { Ok(vec![]) } else { self.input.from_json(json, Unknown::Refused) }
     }
 
     /// Appends a response message as JSON. On failure `out` is as it was.
     pub fn response_to_json(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), TranscodeError> {
-        response::append(&self.descriptor.output(), None, message, out)
+        self.output.to_json(message, out)
     }
 }
 
@@ -249,7 +282,8 @@ impl Matched {
 
     /// [`Self::decode_response`], appended to what is there: for streams. On failure `out` is as it was.
     pub fn append_response(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), TranscodeError> {
-        response::append(&self.binding.output, self.binding.response_body.as_ref(), message, out)
+        let compiled = &self.binding.compiled;
+        compiled.output.append(compiled.response_body, message, out)
     }
 
     /// Builds a later message of a request stream: from the body alone. Path and query are in the first message, which

@@ -139,7 +139,7 @@ mod tests {
         let upload = matched("/up/a");
         assert!(upload.takes_http_body() && upload.answers_http_body());
         let message = upload.encode_http_body(Some("size=3"), &png()).unwrap();
-        assert_eq!(message, b"\x0a\x01a\x18\x03\x12\x10\x0a\x09image/png\x12\x03\x89\0\xff");
+        assert_eq!(message, b"\x18\x03\x0a\x01a\x12\x10\x0a\x09image/png\x12\x03\x89\0\xff");
         let next = HttpBody { data: Bytes::from_static(b"x"), ..HttpBody::default() };
         assert_eq!(upload.encode_next_http_body(&next), b"\x12\x03\x12\x01x");
         let echo = matched("/echo");

@@ -1,128 +1,210 @@
 //! Path captures and query parameters into a message: nested, repeated and enum fields by dotted names.
+//!
+//! They are appended to what the body gave. Protobuf merges what is appended: a later single value counts, nested
+//! messages are joined, repeated ones grow. So the path wins over the body with no message object in between.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
-use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
+use prost_reflect::{FieldDescriptor, Kind as Described};
 
 use crate::{
     binding::{Binding, Body},
-    json::{Violations, other_of_oneof},
-    scalar,
+    from_json::{scalar, well_known::put_text_form},
+    plan::{FieldPlan, Form, Kind, Plans, Shape},
+    violations::Violations,
+    wire::{MAX_DEPTH, begin, end, put_delimited},
 };
 
-/// Sets the fields that the path captured.
-pub(crate) fn set_captures(
-    message: &mut DynamicMessage,
-    binding: &Binding,
-    captures: &[String],
-    violations: &Violations,
-) {
-    let variables = binding.variables.iter().zip(&binding.template.variables);
-    for ((path, variable), raw) in variables.zip(captures) {
-        let name = variable.field_path.join(".");
-        let Some(text) = decode(raw, variable.multi) else {
-            violations.add(name, "is not valid percent-encoded UTF-8");
-            continue;
-        };
-        set(message, path, &name, &text, violations);
-    }
+/// Appends path captures and query parameters to a message.
+pub(crate) struct Parameters<'a> {
+    binding: &'a Binding,
+    violations: &'a Violations,
+    out: &'a mut Vec<u8>,
+    /// What has been set, as paths of fields.
+    set: Vec<Vec<&'a FieldPlan>>,
 }
 
-/// Sets the fields that the query names. Fields set by the path or the body cannot be set again.
-pub(crate) fn set_parameters(
-    message: &mut DynamicMessage,
-    binding: &Binding,
-    query: &str,
-    violations: &Violations,
-) {
-    let mut seen: Vec<Vec<u32>> = vec![];
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (raw_name, raw_value) = pair.split_once('=').unwrap_or((pair, ""));
-        let (Some(name), Some(value)) = (decode_form(raw_name), decode_form(raw_value)) else {
-            violations.add(raw_name, "is not valid percent-encoded UTF-8");
-            continue;
-        };
-        match resolve(&binding.input, &name).and_then(|path| taken(binding, &path).map(|()| path)) {
-            Err(description) => violations.add(name, description),
-            Ok(path) => {
-                let numbers: Vec<u32> = path.iter().map(FieldDescriptor::number).collect();
-                let is_list = path.last().is_some_and(FieldDescriptor::is_list);
-                if !is_list && seen.contains(&numbers) {
-                    violations.add(name, "is given more than once");
-                    continue;
-                }
-                seen.push(numbers);
-                set(message, &path, &name, &value, violations);
+impl<'a> Parameters<'a> {
+    pub(crate) fn new(binding: &'a Binding, violations: &'a Violations, out: &'a mut Vec<u8>) -> Self {
+        Self { binding, violations, out, set: vec![] }
+    }
+
+    fn plans(&self) -> &'a Plans {
+        self.binding.compiled.input.plans()
+    }
+
+    /// The body has set this field.
+    pub(crate) fn body_field(&mut self, field: &'a FieldPlan) {
+        self.set.push(vec![field]);
+    }
+
+    /// Sets the fields that the path captured.
+    pub(crate) fn captures(&mut self, captures: &[String]) {
+        let variables = self.binding.template.variables.iter();
+        for (variable, raw) in variables.zip(captures) {
+            let name = variable.field_path.join(".");
+            let Some(text) = decode(raw, variable.multi) else {
+                self.violations.add(name, "is not valid percent-encoded UTF-8");
+                continue;
+            };
+            match self.resolve(&name) {
+                Ok(path) => self.append(path, &name, &text),
+                Err(description) => self.violations.add(name, description),
             }
         }
     }
+
+    /// Sets the fields that the query names. Fields set by the path or the body cannot be set again.
+    pub(crate) fn query(&mut self, query: &str) {
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (raw_name, raw_value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (Some(name), Some(value)) = (decode_form(raw_name), decode_form(raw_value)) else {
+                self.violations.add(raw_name, "is not valid percent-encoded UTF-8");
+                continue;
+            };
+            let path = self.resolve(&name).and_then(|path| self.taken(&path).map(|()| path));
+            match path {
+                Ok(path) => self.append(path, &name, &value),
+                Err(description) => self.violations.add(name, description),
+            }
+        }
+    }
+
+    /// Whether the path, the body or an earlier parameter sets this field already.
+    fn taken(&self, path: &[&FieldPlan]) -> Result<(), String> {
+        match &self.binding.body {
+            Body::Message => {
+                return Err("is not a query parameter: all fields are in the body or the path".to_owned());
+            }
+            Body::Field(field) if path.first().is_some_and(|first| first.number == field.number()) => {
+                return Err("is set by the body".to_owned());
+            }
+            _ => {}
+        }
+        let captured = |variable: &Vec<FieldDescriptor>| {
+            variable.len() == path.len() && variable.iter().zip(path).all(|(a, b)| a.number() == b.number)
+        };
+        if self.binding.variables.iter().any(captured) {
+            return Err("is set by the path".to_owned());
+        }
+        let is_list = path.last().is_some_and(|last| matches!(last.shape, Shape::List { .. }));
+        if !is_list && self.set.iter().any(|other| same(other, path)) {
+            return Err("is given more than once".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Finds the field that a dotted name means; each part may be the field's JSON name or its own.
+    fn resolve(&self, name: &str) -> Result<Vec<&'a FieldPlan>, String> {
+        let plans = self.plans();
+        let mut message = self.binding.compiled.input.id();
+        let mut path: Vec<&FieldPlan> = vec![];
+        for part in name.split('.') {
+            if let Some(parent) = path.last() {
+                match parent.kind {
+                    Kind::Message(inner) if parent.shape == Shape::One => message = inner,
+                    _ => return Err(format!("{} has no fields that a query can set", parent.name)),
+                }
+            }
+            if path.len() >= MAX_DEPTH {
+                return Err(format!("is nested deeper than {MAX_DEPTH} levels"));
+            }
+            let plan = &plans[message];
+            let place = plan.place_of(part);
+            let place = place.ok_or_else(|| format!("no such field in {}", plan.descriptor.full_name()))?;
+            path.push(&plan.fields[place]);
+        }
+        match path.last() {
+            Some(last) if matches!(last.shape, Shape::Map { .. }) || !is_text(plans, last.kind) => {
+                Err("cannot be given as a query parameter; name one of its fields".to_owned())
+            }
+            _ => Ok(path),
+        }
+    }
+
+    fn append(&mut self, path: Vec<&'a FieldPlan>, name: &str, text: &str) {
+        let Some((field, parents)) = path.split_last() else { return };
+        if let Some(other) = self.set.iter().find_map(|other| rival(other, &path)) {
+            return self.violations.add(name, format!("cannot be given together with {}", other.json_name));
+        }
+        let mut open = Vec::with_capacity(parents.len());
+        for parent in parents {
+            self.out.extend_from_slice(parent.tag.bytes());
+            open.push(begin(self.out));
+        }
+        if let Err(description) = put(self.plans(), field, text, self.out) {
+            self.violations.add(name, description);
+        }
+        for start in open.into_iter().rev() {
+            end(start, self.out);
+        }
+        self.set.push(path);
+    }
 }
 
-/// Whether the path or the body sets this field already.
-fn taken(binding: &Binding, path: &[FieldDescriptor]) -> Result<(), String> {
-    match &binding.body {
-        Body::Message => {
-            return Err("is not a query parameter: all fields are in the body or the path".to_owned());
+fn same(a: &[&FieldPlan], b: &[&FieldPlan]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.number == b.number)
+}
+
+/// The field of an earlier path that is in one oneof with a field of this one.
+fn rival<'a>(earlier: &[&'a FieldPlan], path: &[&FieldPlan]) -> Option<&'a FieldPlan> {
+    let (theirs, ours) = earlier.iter().zip(path).find(|(theirs, ours)| theirs.number != ours.number)?;
+    (theirs.oneof.is_some() && theirs.oneof == ours.oneof).then_some(theirs)
+}
+
+/// Appends a field with its value from text; a default, too, since it may override what came before.
+fn put(plans: &Plans, field: &FieldPlan, text: &str, out: &mut Vec<u8>) -> Result<(), String> {
+    let packed = matches!(field.shape, Shape::List { packed: true }) && field.kind.packable();
+    out.extend_from_slice(field.tag.bytes());
+    match field.kind {
+        Kind::String => {
+            out.truncate(out.len() - field.tag.bytes().len());
+            put_delimited(&field.tag, text.as_bytes(), out);
         }
-        Body::Field(field) if path.first() == Some(field) => return Err("is set by the body".to_owned()),
-        _ => {}
-    }
-    if binding.variables.iter().any(|variable| variable == path) {
-        return Err("is set by the path".to_owned());
+        Kind::Bytes => {
+            let start = begin(out);
+            if !scalar::put_base64(text, out) {
+                return scalar::mismatch(plans, field.kind, text);
+            }
+            end(start, out);
+        }
+        Kind::Message(id) => {
+            let start = begin(out);
+            match (plans[id].form, plans[id].field(1)) {
+                (Form::Wrapper, Some(value)) => put(plans, value, text, out)?,
+                _ => put_text_form(plans, id, text, true, out)?,
+            }
+            end(start, out);
+        }
+        kind => {
+            let raw = scalar::number_from_text(plans, kind, text)?;
+            let start = packed.then(|| begin(out));
+            scalar::put_number(kind, raw, out);
+            if let Some(start) = start {
+                end(start, out);
+            }
+        }
     }
     Ok(())
 }
 
-/// Finds the field that a dotted name means; each part may be the field's JSON name or its own.
-fn resolve(input: &MessageDescriptor, name: &str) -> Result<Vec<FieldDescriptor>, String> {
-    let mut message = input.clone();
-    let mut path: Vec<FieldDescriptor> = vec![];
-    for part in name.split('.') {
-        if let Some(parent) = path.last() {
-            match parent.kind() {
-                Kind::Message(inner) if !parent.is_list() && !parent.is_map() => message = inner,
-                _ => return Err(format!("{} has no fields that a query can set", parent.name())),
-            }
+/// Whether a single text can stand for a value of this kind, as in a path or query.
+fn is_text(plans: &Plans, kind: Kind) -> bool {
+    match kind {
+        Kind::Message(id) => {
+            matches!(plans[id].form, Form::Duration | Form::FieldMask | Form::Timestamp | Form::Wrapper)
         }
-        let field = message.get_field_by_json_name(part).or_else(|| message.get_field_by_name(part));
-        path.push(field.ok_or_else(|| format!("no such field in {}", message.full_name()))?);
-    }
-    match path.last() {
-        Some(last) if last.is_map() || !scalar::has_text_form(&last.kind()) => {
-            Err("cannot be given as a query parameter; name one of its fields".to_owned())
-        }
-        _ => Ok(path),
+        kind => !matches!(kind, Kind::Group(_)),
     }
 }
 
-fn set(
-    message: &mut DynamicMessage,
-    path: &[FieldDescriptor],
-    name: &str,
-    text: &str,
-    violations: &Violations,
-) {
-    let Some((field, parents)) = path.split_last() else { return };
-    let value = match scalar::from_text(&field.kind(), text) {
-        Ok(value) => value,
-        Err(description) => return violations.add(name, description),
-    };
-    let mut target = message;
-    for parent in parents {
-        if let Some(other) = other_of_oneof(target, parent) {
-            return violations.add(name, format!("cannot be given together with {other}"));
-        }
-        let Value::Message(inner) = target.get_field_mut(parent) else { return };
-        target = inner;
-    }
-    if let Some(other) = other_of_oneof(target, field) {
-        return violations.add(name, format!("cannot be given together with {other}"));
-    }
-    match target.get_field_mut(field) {
-        Value::List(values) if field.is_list() => values.push(value),
-        slot => *slot = value,
-    }
+/// The same of a descriptor, for contracts that are being loaded.
+pub(crate) fn has_text_form(kind: &Described) -> bool {
+    let Described::Message(message) = kind else { return true };
+    message.package_name() == "google.protobuf"
+        && (matches!(message.name(), "Duration" | "FieldMask" | "Timestamp")
+            || (message.name().ends_with("Value") && !matches!(message.name(), "Value" | "ListValue")))
 }
 
 /// Decodes a capture. Where more than one segment may be captured, `%2F` stays, to tell it from a separator.

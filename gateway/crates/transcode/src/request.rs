@@ -1,13 +1,11 @@
 //! A request's parts to the bytes of the method's request message.
 
-use prost::Message;
-use prost_reflect::{DynamicMessage, MessageDescriptor, Value};
-
 use crate::{
-    TranscodeError,
+    TranscodeError, Unknown,
     binding::{Binding, Body},
-    json::{self, Violations},
-    query,
+    from_json,
+    query::Parameters,
+    violations::Violations,
 };
 
 /// Body first, then the query, then the path, which wins.
@@ -18,63 +16,47 @@ pub(crate) fn encode(
     body: &[u8],
 ) -> Result<Vec<u8>, TranscodeError> {
     let violations = Violations::default();
-    let mut message = None;
-    match &binding.body {
-        Body::None if !body.is_empty() => violations.add("body", "this method takes no body"),
-        Body::Message if !body.is_empty() => {
-            if let Some(Value::Message(read)) = json::message(body, &binding.input, &violations)? {
-                message = Some(read);
-            }
+    let mut message = Vec::with_capacity(body.len());
+    read_body(binding, body, &violations, &mut message)?;
+    if !captures.is_empty() || query.is_some() {
+        let body_field = binding.compiled.body.filter(|_| !message.is_empty());
+        let mut parameters = Parameters::new(binding, &violations, &mut message);
+        if let Some(place) = body_field {
+            parameters.body_field(&binding.compiled.input.plan().fields[place]);
         }
-        Body::Field(field) if !body.is_empty() => {
-            if let Some(value) = json::field(body, field, &violations)? {
-                let mut whole = DynamicMessage::new(binding.input.clone());
-                whole.set_field(field, value);
-                message = Some(whole);
-            }
+        if let Some(query) = query {
+            parameters.query(query);
         }
-        _ => {}
+        parameters.captures(captures);
     }
-    let mut message = message.unwrap_or_else(|| DynamicMessage::new(binding.input.clone()));
-    if let Some(query) = query {
-        query::set_parameters(&mut message, binding, query, &violations);
-    }
-    query::set_captures(&mut message, binding, captures, &violations);
-    violations.into_result(message).map(|message| message.encode_to_vec())
+    violations.into_result(message)
 }
 
 /// The body alone, as a later message of a request stream.
 pub(crate) fn encode_next(binding: &Binding, body: &[u8]) -> Result<Vec<u8>, TranscodeError> {
-    match &binding.body {
-        Body::Message => whole(&binding.input, body),
-        Body::None if body.is_empty() => Ok(vec![]),
-        Body::None | Body::Field(_) => {
-            let violations = Violations::default();
-            let mut message = DynamicMessage::new(binding.input.clone());
-            match &binding.body {
-                Body::Field(field) => {
-                    if let Some(value) = json::field(body, field, &violations)? {
-                        message.set_field(field, value);
-                    }
-                }
-                _ => violations.add("body", "this method takes no body"),
-            }
-            violations.into_result(message).map(|message| message.encode_to_vec())
-        }
-    }
+    encode(binding, &[], None, body)
 }
 
-/// A document that holds every field. Empty stands for `{}`.
-pub(crate) fn whole(input: &MessageDescriptor, json: &[u8]) -> Result<Vec<u8>, TranscodeError> {
-    if json.is_empty() {
-        return Ok(vec![]);
+fn read_body(
+    binding: &Binding,
+    body: &[u8],
+    violations: &Violations,
+    out: &mut Vec<u8>,
+) -> Result<(), TranscodeError> {
+    let input = &binding.compiled.input;
+    let unknown = Unknown::Refused;
+    match (&binding.body, binding.compiled.body) {
+        _ if body.is_empty() => Ok(()),
+        (Body::Message, _) => from_json::message(input.plans(), input.id(), body, unknown, violations, out),
+        (Body::Field(_), Some(place)) => {
+            let field = &input.plan().fields[place];
+            from_json::field(input.plans(), field, body, unknown, violations, out)
+        }
+        _ => {
+            violations.add("body", "this method takes no body");
+            Ok(())
+        }
     }
-    let violations = Violations::default();
-    let read = json::message(json, input, &violations)?;
-    violations.into_result(read).map(|read| match read {
-        Some(Value::Message(message)) => message.encode_to_vec(),
-        _ => vec![],
-    })
 }
 
 #[cfg(test)]
@@ -278,11 +260,11 @@ mod tests {
     #[test]
     fn invalid_json_says_where() {
         for (body, expected) in [
-            ("{", "EOF while parsing an object at line 1 column 1"),
-            ("{\"id\": }", "expected value at line 1 column 8"),
-            ("{}\n{}", "trailing characters at line 2 column 1"),
-            ("{\"id\":\"\u{1}\"}", "control character"),
-            ("{'id':1}", "key must be a string"),
+            ("{", "expected a key or `}` at line 1 column 2"),
+            ("{\"id\": }", "expected a value at line 1 column 8"),
+            ("{}\n{}", "expected the end, found more data at line 2 column 1"),
+            ("{\"id\":\"\u{1}\"}", "a control character in a string"),
+            ("{'id':1}", "expected a key or `}`"),
         ] {
             let error = request(&Method::POST, "/v1/notes", body).unwrap_err();
             assert!(matches!(error, TranscodeError::Syntax { .. }), "{error}");
