@@ -2,6 +2,7 @@
 //! fails; each has a line with its time, and a failed one its output.
 
 mod breaking;
+mod conformance;
 mod files;
 mod imports;
 mod layers;
@@ -41,8 +42,9 @@ impl Verdict {
 type Check = fn(&Stack) -> Result<Verdict>;
 
 /// The checks that are no single command.
-const OWN: [(&str, Check); 4] = [
+const OWN: [(&str, Check); 5] = [
     ("buf breaking", breaking::run),
+    ("protobuf suite", conformance::run),
     ("layers", layers::run),
     ("opening comments", opening::run),
     ("files", files::run),

@@ -35,11 +35,12 @@ pub(super) struct Field {
     _folder: Folder,
 }
 
-/// Builds the optimised gateway and helpers.
-pub(super) fn build() -> Result<()> {
+/// Builds optimised programs of this workspace, by their packages.
+pub(super) fn build(packages: &[&str]) -> Result<()> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "--release", "-p", "gateway", "-p", "xtask"])
+        .args(["build", "--quiet", "--release"])
+        .args(packages.iter().flat_map(|package| ["-p", package]))
         .current_dir(root())
         .status()?;
     ensure!(status.success(), "the release build failed");

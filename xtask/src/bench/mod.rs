@@ -11,6 +11,7 @@ mod process;
 mod proxy;
 mod report;
 mod setup;
+mod transcode;
 mod tunnel;
 mod tunnel_load;
 mod upstream;
@@ -24,7 +25,7 @@ pub use report::{Better, Metric, Row, Table};
 /// What `cargo xtask bench` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which benchmarks to run: proxy, tunnel, ai-call. None: all of them.
+    /// Which benchmarks to run: proxy, tunnel, ai-call, transcode. None: all of them.
     names: Vec<String>,
     /// Also write the figures as JSON: a list of {bench, case, metric, unit, value, peer, peer_value, ratio}.
     #[arg(long, value_name = "FILE")]
@@ -50,8 +51,12 @@ struct Plan {
 
 type Bench = fn(&Plan) -> Result<Vec<Table>>;
 
-const BENCHES: &[(&str, Bench)] =
-    &[("proxy", proxy::run), ("tunnel", tunnel::run), ("ai-call", ai_call::run)];
+const BENCHES: &[(&str, Bench)] = &[
+    ("proxy", proxy::run),
+    ("tunnel", tunnel::run),
+    ("ai-call", ai_call::run),
+    ("transcode", transcode::run),
+];
 
 /// Runs the chosen benchmarks, prints their tables and writes the JSON file. Blocks its thread.
 pub fn run(args: &Args) -> Result<()> {
@@ -63,7 +68,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let chosen = choose(&args.names)?;
     setup::check(&chosen.iter().map(|(name, _)| *name).collect::<Vec<_>>())?;
-    contestants::build()?;
+    contestants::build(&["gateway", "xtask"])?;
     let plan = if args.quick {
         println!("Quick rounds: good for a first look, too short to quote.");
         Plan { rounds: 3, round: Duration::from_secs(2), idle_tunnels: 1000 }

@@ -54,8 +54,8 @@ impl Codec {
         out: &mut Vec<u8>,
     ) -> Result<(), TranscodeError> {
         let field = field.map(|place| &self.plan().fields[place]);
-        // Most JSON is between once and twice as long as the message.
-        out.reserve(message.len() * 2 + 16);
+        // Most JSON is between once and twice as long as the message, and its names.
+        out.reserve(message.len() * 2 + 128);
         to_json::append(&self.plans, self.message, field, message, out).map_err(|description| {
             TranscodeError::Response { message: self.plan().descriptor.full_name().to_owned(), description }
         })

@@ -38,20 +38,15 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Two bytes and more. Negative numbers of the int types always have ten.
     fn long_varint(&mut self) -> Result<u64, Malformed> {
-        let mut value = 0;
-        for shift in (0..70).step_by(7) {
-            let byte = *self.bytes.get(self.at).ok_or(Malformed("a number is cut off"))?;
-            self.at += 1;
-            if shift == 63 && byte > 1 {
-                break;
-            }
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(Malformed("a number is longer than 64 bits"))
+        let rest = self.rest();
+        let (value, length) = match rest.first_chunk() {
+            Some(whole) => varint_at_once(*whole),
+            None => varint_by_bytes(rest),
+        }?;
+        self.at += length;
+        Ok(value)
     }
 
     /// A field's key, as a number.
@@ -143,6 +138,45 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// A number and its length, eight bytes at once: where each byte ends is found in a word, and the seven bits of all
+/// bytes are pushed together in three steps.
+#[inline]
+fn varint_at_once(bytes: [u8; 10]) -> Result<(u64, usize), Malformed> {
+    const TOPS: u64 = u64::MAX / 255 * 0x80;
+    let [word @ .., ninth, tenth] = bytes;
+    let word = u64::from_le_bytes(word);
+    let ends = !word & TOPS;
+    let length = if ends == 0 { 8 } else { ends.trailing_zeros() as usize / 8 + 1 };
+    let mut bits = word & (u64::MAX >> (64 - 8 * length)) & !TOPS;
+    bits = (bits & 0x007f_007f_007f_007f) | (bits & 0x7f00_7f00_7f00_7f00) >> 1;
+    bits = (bits & 0x0000_3fff_0000_3fff) | (bits & 0x3fff_0000_3fff_0000) >> 2;
+    bits = (bits & 0x0000_0000_0fff_ffff) | (bits & 0x0fff_ffff_0000_0000) >> 4;
+    if ends != 0 {
+        return Ok((bits, length));
+    }
+    bits |= u64::from(ninth & 0x7f) << 56;
+    match tenth {
+        _ if ninth < 0x80 => Ok((bits, 9)),
+        0 | 1 => Ok((bits | u64::from(tenth) << 63, 10)),
+        _ => Err(TOO_LONG),
+    }
+}
+
+/// The same byte by byte, near the end.
+fn varint_by_bytes(bytes: &[u8]) -> Result<(u64, usize), Malformed> {
+    let mut value = 0;
+    for (index, byte) in bytes.iter().take(10).enumerate() {
+        value |= u64::from(byte & 0x7f) << (index * 7);
+        if *byte < 0x80 {
+            let too_long = index == 9 && *byte > 1;
+            return if too_long { Err(TOO_LONG) } else { Ok((value, index + 1)) };
+        }
+    }
+    Err(if bytes.len() < 10 { Malformed("a number is cut off") } else { TOO_LONG })
+}
+
+const TOO_LONG: Malformed = Malformed("a number is longer than 64 bits");
+
 #[inline]
 pub(crate) fn put_varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
@@ -210,6 +244,20 @@ mod tests {
         assert!(Reader::new(&[0x80; 11]).varint().is_err());
         // A longer form of a small number is odd, but allowed.
         assert_eq!(Reader::new(&[0x81, 0x80, 0x00]).varint(), Ok(1));
+    }
+
+    #[test]
+    fn both_ways_to_read_a_number_agree() {
+        let mut word = 1_u64;
+        for _ in 0..100_000 {
+            word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // Runs of continuation bits of every length, and random ones.
+            let tops = if word & 1 == 0 { 0x8080_8080_8080_8080 >> (word % 65).min(63) } else { 0 };
+            let mut bytes = [0; 10];
+            bytes[..8].copy_from_slice(&(word | tops).to_le_bytes());
+            bytes[8..].copy_from_slice(&(word >> 16).to_le_bytes()[..2]);
+            assert_eq!(varint_at_once(bytes), varint_by_bytes(&bytes), "{bytes:x?}");
+        }
     }
 
     #[test]

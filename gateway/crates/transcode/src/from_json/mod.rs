@@ -357,13 +357,10 @@ impl<'a> Parser<'a> {
                 let expected = scalar::expected(self.plans, kind);
                 self.mismatch(&expected, at)
             }
+            Kind::String => self.string(tag, skip_empty),
             _ => {
                 let text: Cow<'_, str> = self.scan.string()?;
                 if text.is_empty() && skip_empty {
-                    return Ok(());
-                }
-                if kind == Kind::String {
-                    put_delimited(tag, text.as_bytes(), self.out);
                     return Ok(());
                 }
                 self.out.extend_from_slice(tag.bytes());
@@ -375,6 +372,21 @@ impl<'a> Parser<'a> {
                 Ok(())
             }
         }
+    }
+
+    #[inline]
+    fn string(&mut self, tag: &Tag, skip_empty: bool) -> Result<(), Syntax> {
+        match self.scan.plain_string() {
+            Some("") if skip_empty => {}
+            Some(text) => put_delimited(tag, text.as_bytes(), self.out),
+            None => {
+                self.out.extend_from_slice(tag.bytes());
+                let start = begin(self.out);
+                self.scan.string_into(self.out)?;
+                end(start, self.out);
+            }
+        }
+        Ok(())
     }
 
     /// Something else is there: says so, and passes over it.

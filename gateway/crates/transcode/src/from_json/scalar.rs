@@ -176,7 +176,8 @@ pub(crate) fn put_number(kind: Kind, raw: u64, out: &mut Vec<u8>) {
 
 /// Appends what base64 stands for, in either alphabet, padded or not. False: it is no base64.
 pub(crate) fn put_base64(text: &str, out: &mut Vec<u8>) -> bool {
-    let engine = if text.contains(['-', '_']) { BASE64_URL } else { BASE64 };
+    let url_safe = memchr::memchr2(b'-', b'_', text.as_bytes()).is_some();
+    let engine = if url_safe { BASE64_URL } else { BASE64 };
     engine.decode_vec(text, out).is_ok()
 }
 

@@ -25,6 +25,18 @@ impl Syntax {
     }
 }
 
+/// What the escapes of two characters stand for, by the second one; 0: there is none.
+const SHORT: [u8; 256] = {
+    let mut table = [0; 256];
+    let escapes = b"\"\"\\\\//b\x08f\x0cn\nr\rt\t";
+    let mut at = 0;
+    while at < escapes.len() {
+        table[escapes[at] as usize] = escapes[at + 1];
+        at += 2;
+    }
+    table
+};
+
 #[derive(Debug, Clone)]
 pub(crate) struct Scanner<'a> {
     text: &'a str,
@@ -123,19 +135,35 @@ impl<'a> Scanner<'a> {
     /// A string; its opening quote has been peeked at.
     #[inline]
     pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, Syntax> {
-        let start = self.at + 1;
-        let end = start + clean_prefix(&self.bytes()[start..]);
-        if self.bytes().get(end) == Some(&b'"') {
-            self.at = end + 1;
-            return Ok(Cow::Borrowed(&self.text[start..end]));
+        if let Some(text) = self.plain_string() {
+            return Ok(Cow::Borrowed(text));
         }
-        self.at = end;
-        let mut text = self.text[start..end].to_owned();
-        self.escaped(&mut text)?;
-        Ok(Cow::Owned(text))
+        let mut text = vec![];
+        self.string_into(&mut text)?;
+        match String::from_utf8(text) {
+            Ok(text) => Ok(Cow::Owned(text)),
+            Err(_) => self.error("the text is not UTF-8"),
+        }
     }
 
-    fn escaped(&mut self, text: &mut String) -> Result<(), Syntax> {
+    /// A string without escapes; nothing is taken where it has some, or is none.
+    #[inline]
+    pub(crate) fn plain_string(&mut self) -> Option<&'a str> {
+        let start = self.at + 1;
+        let end = start + clean_prefix(&self.bytes()[start..]);
+        if self.bytes().get(end) != Some(&b'"') {
+            return None;
+        }
+        self.at = end + 1;
+        Some(&self.text[start..end])
+    }
+
+    /// Appends what a string stands for; its opening quote has been peeked at.
+    pub(crate) fn string_into(&mut self, text: &mut Vec<u8>) -> Result<(), Syntax> {
+        self.at += 1;
+        let clean = clean_prefix(&self.bytes()[self.at..]);
+        text.extend_from_slice(&self.bytes()[self.at..self.at + clean]);
+        self.at += clean;
         loop {
             match self.bytes().get(self.at) {
                 None => return self.error("a string is not closed"),
@@ -144,30 +172,23 @@ impl<'a> Scanner<'a> {
                     return Ok(());
                 }
                 Some(b'\\') => {
-                    let character = self.escape()?;
-                    text.push(character);
+                    match self.bytes().get(self.at + 1).map_or(0, |byte| SHORT[usize::from(*byte)]) {
+                        0 => {
+                            let character = self.unicode()?;
+                            text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                        }
+                        byte => {
+                            text.push(byte);
+                            self.at += 2;
+                        }
+                    }
                 }
                 Some(_) => return self.error("a control character in a string"),
             }
             let clean = clean_prefix(&self.bytes()[self.at..]);
-            text.push_str(&self.text[self.at..self.at + clean]);
+            text.extend_from_slice(&self.bytes()[self.at..self.at + clean]);
             self.at += clean;
         }
-    }
-
-    fn escape(&mut self) -> Result<char, Syntax> {
-        let plain = match self.bytes().get(self.at + 1) {
-            Some(byte @ (b'"' | b'\\' | b'/')) => char::from(*byte),
-            Some(b'b') => '\u{8}',
-            Some(b'f') => '\u{c}',
-            Some(b'n') => '\n',
-            Some(b'r') => '\r',
-            Some(b't') => '\t',
-            Some(b'u') => return self.unicode(),
-            _ => return self.error("an invalid escape in a string"),
-        };
-        self.at += 2;
-        Ok(plain)
     }
 
     /// `\uXXXX`, or two of them where one is half a character.

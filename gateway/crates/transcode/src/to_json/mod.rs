@@ -230,13 +230,33 @@ impl<'a> Writer<'a> {
         Ok(some)
     }
 
+    /// Numbers side by side. The most frequent kinds have a loop of their own, which knows the kind.
     fn packed(&mut self, kind: Kind, bytes: &[u8]) -> Result<(), Stop> {
         let mut elements = Reader::new(bytes);
-        let wire_type = kind.wire_type();
-        while !elements.is_empty() {
-            let raw = elements.number(wire_type)?;
-            self.element(kind, raw)?;
-        }
+        let out = &mut *self.out;
+        out.reserve(bytes.len() * 3);
+        match kind {
+            Kind::Double => {
+                each(&mut elements, out, Reader::fixed64, |raw, out| text::double(f64::from_bits(raw), out))
+            }
+            Kind::Float => {
+                each(&mut elements, out, Reader::fixed32, |raw, out| text::float(f32::from_bits(raw), out))
+            }
+            Kind::Int32 => {
+                each(&mut elements, out, Reader::varint, |raw, out| text::integer(raw as i32, out))
+            }
+            Kind::Uint32 => {
+                each(&mut elements, out, Reader::varint, |raw, out| text::integer(raw as u32, out))
+            }
+            _ => {
+                let wire_type = kind.wire_type();
+                while !elements.is_empty() {
+                    let raw = elements.number(wire_type)?;
+                    self.element(kind, raw)?;
+                }
+                return Ok(());
+            }
+        }?;
         Ok(())
     }
 
@@ -328,4 +348,18 @@ impl<'a> Writer<'a> {
         let bytes = Self::content(field, reader, 0)?;
         self.content_value(field.kind, bytes, 0)
     }
+}
+
+#[inline]
+fn each<'r, T>(
+    elements: &mut Reader<'r>,
+    out: &mut Vec<u8>,
+    read: impl Fn(&mut Reader<'r>) -> Result<T, Malformed>,
+    write: impl Fn(T, &mut Vec<u8>),
+) -> Result<(), Malformed> {
+    while !elements.is_empty() {
+        out.push(b',');
+        write(read(elements)?, out);
+    }
+    Ok(())
 }

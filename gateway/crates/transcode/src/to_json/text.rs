@@ -29,24 +29,29 @@ pub(crate) fn quoted(text: &str, out: &mut Vec<u8>) {
 /// How many bytes from the start need no escape.
 #[inline]
 pub(crate) fn clean_prefix(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::MAX / 255;
-    const TOPS: u64 = ONES * 0x80;
     let (words, rest) = bytes.as_chunks();
     for (index, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        // A byte's top bit is set where it is a quote, a backslash or below a blank; false alarms are looked at again.
-        let quote = word ^ (ONES * u64::from(b'"'));
-        let backslash = word ^ (ONES * u64::from(b'\\'));
-        let found = (quote.wrapping_sub(ONES) & !quote)
-            | (backslash.wrapping_sub(ONES) & !backslash)
-            | (word.wrapping_sub(ONES * 0x20) & !word);
-        if found & TOPS != 0 {
-            let start = index * 8;
-            return start + bytes[start..].iter().position(|byte| needs_escape(*byte)).unwrap_or(8);
+        let found = escapes(u64::from_le_bytes(*word));
+        if found != 0 {
+            return index * 8 + found.trailing_zeros() as usize / 8;
         }
     }
     let start = bytes.len() - rest.len();
     start + rest.iter().position(|byte| needs_escape(*byte)).unwrap_or(rest.len())
+}
+
+/// The top bit of each byte that is a quote, a backslash or below a blank. Above the first such byte there may be false
+/// alarms, since a subtraction borrows; the first is right. Source: Bit Twiddling Hacks, "haszero" and "hasless".
+#[inline]
+fn escapes(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    const TOPS: u64 = ONES * 0x80;
+    let quote = word ^ (ONES * b'"' as u64);
+    let backslash = word ^ (ONES * b'\\' as u64);
+    let found = (quote.wrapping_sub(ONES) & !quote)
+        | (backslash.wrapping_sub(ONES) & !backslash)
+        | (word.wrapping_sub(ONES * 0x20) & !word);
+    found & TOPS
 }
 
 #[inline]

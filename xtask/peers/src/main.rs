@@ -1,0 +1,24 @@
+//! Programs that the benchmarks start: `peers micro` measures the transcoder beside generated code and prints a line of
+//! JSON for each shape; `peers serve` is a gateway of generated code.
+
+mod micro;
+mod shapes;
+
+/// As the gateway has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The generated code: prost's messages with pbjson's JSON.
+mod typed {
+    #![allow(missing_docs, unreachable_pub, clippy::all, reason = "generated")]
+    include!(concat!(env!("OUT_DIR"), "/bench.rs"));
+    include!(concat!(env!("OUT_DIR"), "/bench.serde.rs"));
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["micro", rounds] => micro::run(rounds.parse()?),
+        _ => anyhow::bail!("expected: micro ROUNDS"),
+    }
+}
