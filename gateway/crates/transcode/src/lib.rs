@@ -15,6 +15,7 @@
 //! - `load`: files to a descriptor pool · `contract`, `binding`: the pool to methods and routes · `access`: the option
 //! - `template`, `router`: path templates and the trie that finds them
 //! - `json`, `scalar`, `query`, `request`: requests to protobuf · `response`: protobuf to JSON
+//! - [`openapi`]: the contract as an OpenAPI 3.1 document
 //! - [`status`]: gRPC status codes, their HTTP equivalents, and rich error details
 //!
 //! ```
@@ -41,6 +42,7 @@ mod error;
 mod http_body;
 mod json;
 mod load;
+pub mod openapi;
 mod query;
 mod request;
 mod response;
