@@ -110,9 +110,7 @@ impl Front {
             return Err(Problem::new(Code::OriginNotAllowed, "The internal listener is not for browsers."));
         }
         match destination? {
-            Destination::Page(page) => {
-                pages::answer(page, request.method(), snapshot, self.draining.load(Relaxed))
-            }
+            Destination::Page(page) => pages::answer(page, &request, snapshot, self.draining.load(Relaxed)),
             Destination::Web(route) => {
                 self.admit(snapshot, context, &mut request, &route.rule, route.query_token).await?;
                 context.limit(route.budget, request.headers(), found);
@@ -152,6 +150,9 @@ impl Front {
                     .with_allow(allow));
             }
             _ => {}
+        }
+        if let Some(page) = pages::find_docs(path, listener, snapshot) {
+            return Ok(Destination::Page(page));
         }
         match route {
             Some(route) => Ok(Destination::Web(Arc::clone(route))),
