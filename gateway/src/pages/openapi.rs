@@ -10,7 +10,9 @@ pub(super) const PATH: &str = "/openapi.json";
 
 const DESCRIPTION: &str = "The methods of the protobuf contracts as JSON over HTTP, in the protobuf JSON mapping: a \
     field with its default value is left out, 64-bit integers are strings, and null stands for an absent field. Names \
-    are written in lowerCamelCase; the contract's own are read, too. An unknown field is an error that names it.\n\n\
+    are written in lowerCamelCase. What is written here is the canonical form; the mapping's other forms (the contract's \
+    own names, numbers for enum values, strings for numbers, null for what is absent) are read, too. An unknown field is \
+    an error that names it.\n\n\
     A `request-timeout` header (seconds) shortens the time that a call may take. Every response carries an \
     `x-request-id`. Errors are problem documents (RFC 9457).";
 

@@ -127,7 +127,7 @@ function contents(api, content) {
       h(
         "div",
         {},
-        schemaTree(api, media.schema),
+        schemaTree(api, media["x-stream"]?.item ?? media.schema),
         example !== undefined && lazy({}, h("summary", {}, "Example"), () => h("pre", {}, text)),
       );
     const only = Object.keys(content).length === 1;

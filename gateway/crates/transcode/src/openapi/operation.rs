@@ -118,7 +118,7 @@ fn success(binding: &Binding, schemas: &mut Schemas) -> Value {
     }
     let problem = reference(errors::PROBLEM);
     let stream = |framing: &str| json!({"framing": framing, "item": item, "error": problem});
-    let events = json!({"schema": item, "example": format!("data: {example}\n\nevent: end\ndata: {{}}\n\n"),
+    let events = json!({"schema": event(&item), "example": {"data": example.to_string()},
         "x-stream": stream("events")});
     let lines = json!({"schema": item, "x-stream": stream("lines")});
     let array = json!({"schema": {"type": "array", "items": item}, "example": [example],
@@ -126,9 +126,17 @@ fn success(binding: &Binding, schemas: &mut Schemas) -> Value {
     json!({
         "description": "A stream of messages; `Accept` chooses its form. As events, each `data` is a message as JSON; \
             an `end` event says that the stream is complete, and an `error` event with a problem document that it \
-            is not. The schema is that of one message.",
+            is not. The schema is that of one event, or of one line.",
         "content": {EVENTS: events, LINES: lines, JSON: array}
     })
+}
+
+/// An event as OpenAPI 3.2 models it, which tools for 3.1 read already: its fields, the data a text that holds JSON.
+fn event(item: &Value) -> Value {
+    json!({"type": "object", "required": ["data"], "properties": {
+        "event": {"type": "string", "enum": ["message", "end", "error"]},
+        "data": {"type": "string", "contentMediaType": JSON, "contentSchema": item},
+    }})
 }
 
 fn raw(description: &str) -> Value {

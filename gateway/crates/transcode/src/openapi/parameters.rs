@@ -3,7 +3,7 @@
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Value, json};
 
-use super::{example, schema::Schemas};
+use super::{example, scalars, schema::Schemas};
 use crate::{
     binding::{Binding, Body},
     scalar,
@@ -50,6 +50,13 @@ impl Walk<'_> {
         in_body || self.binding.variables.contains(&self.path)
     }
 
+    fn is_first_of_oneofs(&self) -> bool {
+        self.path.iter().all(|field| {
+            let first = field.containing_oneof().and_then(|oneof| oneof.fields().next());
+            first.is_none_or(|first| first == *field)
+        })
+    }
+
     fn may_enter(&self, message: &MessageDescriptor) -> bool {
         self.path.len() < DEPTH && !self.above.contains(message)
     }
@@ -79,11 +86,9 @@ impl Walk<'_> {
             if described.remove("deprecated").is_some() {
                 parameter["deprecated"] = true.into();
             }
-            // There is no null in a query.
-            if let Some(Value::Array(kinds)) = described.get_mut("type") {
-                kinds.retain(|kind| kind != "null");
-            }
         }
+        // There is no null in a query.
+        scalars::forbid_null(&mut schema);
         if self.path.iter().all(FieldDescriptor::is_required) {
             parameter["required"] = true.into();
         }
@@ -91,8 +96,11 @@ impl Walk<'_> {
             parameter["x-oneof"] = oneof.name().into();
         }
         parameter["schema"] = schema;
-        let example = example::single(field);
-        parameter["example"] = if field.is_list() { json!([example]) } else { example };
+        // Examples of all parameters together must make a request that is accepted.
+        if self.is_first_of_oneofs() {
+            let example = example::single(field);
+            parameter["example"] = if field.is_list() { json!([example]) } else { example };
+        }
         parameter
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn well_known(message: &MessageDescriptor) -> Option<Value> {
         "ListValue" => json!({"type": "array", "items": {}}),
         "Empty" => json!({"type": "object", "additionalProperties": false}),
         "Any" => json!({"type": "object", "required": ["@type"],
-            "properties": {"@type": {"type": "string"}}, "additionalProperties": true}),
+            "properties": {"@type": {"type": "string", "pattern": "/.+$"}}, "additionalProperties": true}),
         _ => return None,
     })
 }
@@ -56,6 +56,16 @@ pub(super) fn wrapped(message: &MessageDescriptor) -> Option<Kind> {
     let is_wrapper = of_protobuf && message.name().ends_with("Value") && message.fields().len() == 1;
     let field = message.get_field_by_name("value").filter(|field| is_wrapper && !field.is_list())?;
     Some(field.kind())
+}
+
+/// Takes null out of a wrapper's types. `NullValue` keeps it: there it is the value.
+pub(super) fn forbid_null(schema: &mut Value) {
+    if let Some(Value::Array(kinds)) = schema.get_mut("type") {
+        kinds.retain(|kind| kind != "null");
+        if let [only] = &kinds[..] {
+            schema["type"] = only.clone();
+        }
+    }
 }
 
 fn nullable(mut schema: Value) -> Value {

@@ -87,9 +87,16 @@ impl Schemas {
     fn value(&mut self, field: &FieldDescriptor) -> Value {
         match field.kind() {
             Kind::Message(entry) if field.is_map() => self.map(&entry),
-            kind if field.is_list() => json!({"type": "array", "items": self.kind(&kind)}),
+            kind if field.is_list() => json!({"type": "array", "items": self.element(&kind)}),
             kind => self.kind(&kind),
         }
+    }
+
+    /// A value in a list or map: never null, unlike a field.
+    fn element(&mut self, kind: &Kind) -> Value {
+        let mut schema = self.kind(kind);
+        scalars::forbid_null(&mut schema);
+        schema
     }
 
     /// A single value of this kind.
@@ -103,7 +110,7 @@ impl Schemas {
 
     /// Keys are JSON strings, whatever their type.
     fn map(&mut self, entry: &MessageDescriptor) -> Value {
-        let values = self.kind(&entry.map_entry_value_field().kind());
+        let values = self.element(&entry.map_entry_value_field().kind());
         let mut schema = json!({"type": "object", "additionalProperties": values});
         match entry.map_entry_key_field().kind() {
             Kind::String => {}

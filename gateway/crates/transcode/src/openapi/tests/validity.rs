@@ -67,7 +67,7 @@ fn every_example_is_valid_under_its_schema() {
         let (mut found, mut validator) = (vec![], Validator::new(&document));
         examples(&document, &mut vec![], &mut found);
         assert!(found.len() > 20, "{}", found.len());
-        for (at, example) in found.iter().filter(|(at, _)| !at.contains(&"text/event-stream".to_owned())) {
+        for (at, example) in &found {
             let at: Vec<_> = at.iter().map(String::as_str).collect();
             assert_eq!(validator.errors(&at, example), None, "{at:?}: {example}");
         }
@@ -100,22 +100,22 @@ fn every_example_of_a_request_is_accepted() {
     }
 }
 
-/// The path and the query with every example filled in, of oneofs the first.
+/// The path and the query with every example filled in.
 fn target(path: &str, operation: &Value) -> (String, String) {
-    let (mut path, mut query, mut oneofs) = (path.to_owned(), vec![], vec![]);
+    let (mut path, mut query) = (path.to_owned(), vec![]);
     for parameter in operation["parameters"].as_array().into_iter().flatten() {
         let name = parameter["name"].as_str().unwrap();
-        let example = match &parameter["example"] {
-            Value::Array(list) => list[0].clone(),
-            example => example.clone(),
+        let example = match parameter.get("example") {
+            None => continue,
+            Some(Value::Array(list)) => list[0].clone(),
+            Some(example) => example.clone(),
         };
         let text = example.as_str().map_or_else(|| example.to_string(), str::to_owned);
         let text = percent_encoding::utf8_percent_encode(&text, percent_encoding::NON_ALPHANUMERIC);
         if parameter["in"] == "path" {
             path = path.replace(&format!("{{{name}}}"), &text.to_string());
-        } else if !oneofs.contains(&parameter["x-oneof"]) {
+        } else {
             query.push(format!("{name}={text}"));
-            oneofs.extend(parameter.get("x-oneof").cloned());
         }
     }
     (path, query.join("&"))
@@ -136,7 +136,7 @@ fn what_the_transcoder_emits_is_valid_under_the_schema() {
         json!({"extra": {"a": [null, {"b": 1.5}]}, "anything": null, "list": [1, "x", null], "nothing": {},
             "detail": {"@type": "type.googleapis.com/google.protobuf.Duration", "value": "3s"}}),
         json!({"maybeCount": "5", "maybeText": "", "maybeBytes": "AQI=", "age": 0, "void": null, "@odd": "x",
-            "samples": [1, "Infinity"], "nest": {}, "mother": {"mother": {"house": 0}}}),
+            "samples": [1, -2.5], "nest": {}, "mother": {"mother": {"house": 0}}}),
     ] {
         let message = echo.request_from_json(sent.to_string().as_bytes()).unwrap();
         let mut json = vec![];
