@@ -5,27 +5,31 @@ use serde_json::{Map, Value, json};
 
 use super::scalars;
 
-/// Messages in examples nest this deep.
+/// Messages in an example nest this deep, unless they are required.
 const DEPTH: usize = 5;
+/// An example has about as many messages at most.
+const MESSAGES: usize = 32;
 
 /// A message with every field set that can be, but one member of each oneof, and without `captured` fields.
 pub(super) fn message(message: &MessageDescriptor, captured: &[&[FieldDescriptor]]) -> Value {
-    Maker { above: vec![] }.message(message, captured)
+    Maker::default().message(message, captured)
 }
 
 /// A field's value, a list or map with one element.
 pub(super) fn field(field: &FieldDescriptor) -> Value {
-    Maker { above: vec![] }.field(field).unwrap_or(Value::Null)
+    Maker::default().field(field).unwrap_or(Value::Null)
 }
 
 /// A single value of a field's kind, for a path or query.
 pub(super) fn single(field: &FieldDescriptor) -> Value {
-    Maker { above: vec![] }.kind(&field.kind(), field.name()).unwrap_or(Value::Null)
+    Maker::default().kind(&field.kind(), field.name()).unwrap_or(Value::Null)
 }
 
+#[derive(Default)]
 struct Maker {
     /// The messages around the one being made: none is made inside itself.
     above: Vec<MessageDescriptor>,
+    made: usize,
 }
 
 impl Maker {
@@ -34,6 +38,7 @@ impl Maker {
             return value;
         }
         self.above.push(message.clone());
+        self.made += 1;
         let mut object = Map::new();
         let mut chosen = vec![];
         for field in message.fields() {
@@ -58,8 +63,12 @@ impl Maker {
         object.into()
     }
 
-    /// None where the value would hold itself.
+    /// None where the value would hold itself, or the example has grown large.
     fn field(&mut self, field: &FieldDescriptor) -> Option<Value> {
+        let is_large = self.above.len() >= DEPTH || self.made >= MESSAGES;
+        if is_large && !field.is_required() && matches!(field.kind(), Kind::Message(_)) {
+            return None;
+        }
         match field.kind() {
             Kind::Message(entry) if field.is_map() => {
                 let key = match entry.map_entry_key_field().kind() {
@@ -79,7 +88,7 @@ impl Maker {
 
     fn kind(&mut self, kind: &Kind, name: &str) -> Option<Value> {
         Some(match kind {
-            Kind::Message(inner) if self.above.contains(inner) || self.above.len() >= DEPTH => return None,
+            Kind::Message(inner) if self.above.contains(inner) => return None,
             Kind::Message(inner) => match scalars::wrapped(inner) {
                 Some(kind) => self.kind(&kind, name)?,
                 None => self.message(inner, &[]),

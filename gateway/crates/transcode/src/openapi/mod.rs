@@ -115,9 +115,10 @@ impl Writer<'_> {
         self.tags.insert(service.full_name().to_owned(), tag);
     }
 
-    fn finish(mut self, internal: bool) -> Value {
+    fn finish(self, internal: bool) -> Value {
         let info = self.info;
-        self.schemas.components.insert(errors::PROBLEM.to_owned(), errors::schema(info));
+        let mut schemas = self.schemas.finish();
+        schemas.insert(errors::PROBLEM.to_owned(), errors::schema(info));
         let paths: Map<_, _> = self.paths.into_iter().map(|(path, item)| (path, item.into())).collect();
         let mut document = json!({
             "openapi": "3.1.0",
@@ -125,7 +126,7 @@ impl Writer<'_> {
             "tags": self.tags.into_values().collect::<Vec<_>>(),
             "paths": paths,
             "components": {
-                "schemas": self.schemas.components.into_iter().collect::<Map<_, _>>(),
+                "schemas": schemas.into_iter().collect::<Map<_, _>>(),
                 "responses": errors::responses(info),
                 "securitySchemes": security_schemes(info, internal),
             },

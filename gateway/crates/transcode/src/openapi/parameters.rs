@@ -9,8 +9,9 @@ use crate::{
     scalar,
 };
 
-/// Names have this many parts at most; deeper fields can be set all the same.
+/// Names have this many parts at most, and when there are many, nested fields are left out; all can be set all the same.
 const DEPTH: usize = 4;
+const MANY: usize = 128;
 
 /// All parameters of a binding's query.
 pub(super) fn query(binding: &Binding, schemas: &mut Schemas) -> Vec<Value> {
@@ -58,7 +59,7 @@ impl Walk<'_> {
     }
 
     fn may_enter(&self, message: &MessageDescriptor) -> bool {
-        self.path.len() < DEPTH && !self.above.contains(message)
+        self.path.len() < DEPTH && self.found.len() < MANY && !self.above.contains(message)
     }
 
     fn field(&mut self, field: &FieldDescriptor) {

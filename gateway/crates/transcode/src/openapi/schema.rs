@@ -14,12 +14,23 @@ const PAIRED_MEMBERS: usize = 16;
 /// Collects the components that the document refers to.
 pub(super) struct Schemas {
     pub(super) comments: Comments,
-    pub(super) components: BTreeMap<String, Value>,
+    components: BTreeMap<String, Value>,
+    /// Messages that are referred to and not yet written: a list, for contracts nest deeper than a stack.
+    pending: Vec<MessageDescriptor>,
 }
 
 impl Schemas {
     pub(super) fn new(comments: Comments) -> Self {
-        Self { comments, components: BTreeMap::new() }
+        Self { comments, components: BTreeMap::new(), pending: vec![] }
+    }
+
+    /// All components by name, once everything that refers to them is written.
+    pub(super) fn finish(mut self) -> BTreeMap<String, Value> {
+        while let Some(message) = self.pending.pop() {
+            let schema = self.object(&message, &[]);
+            self.components.insert(message.full_name().to_owned(), schema);
+        }
+        self.components
     }
 
     /// A message's schema: inline for well-known types, otherwise a reference to its component.
@@ -29,10 +40,8 @@ impl Schemas {
         }
         let name = message.full_name();
         if !self.components.contains_key(name) {
-            // Holds the place while a recursive message is written.
             self.components.insert(name.to_owned(), Value::Null);
-            let schema = self.object(message, &[]);
-            self.components.insert(name.to_owned(), schema);
+            self.pending.push(message.clone());
         }
         reference(name)
     }

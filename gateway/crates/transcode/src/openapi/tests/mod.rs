@@ -181,6 +181,29 @@ fn required_fields_of_proto2_are_required() {
 }
 
 #[test]
+fn chains_of_messages_are_followed_to_their_end_and_wide_ones_stay_small() {
+    let chain = (0..3000).map(|n| format!("message C{n} {{ C{} next = 1; }}\n", (n + 1) % 3000));
+    let wide = (0..8).map(|n| {
+        let fields = (1..21).map(|field| format!("W{} f{field} = {field};", n + 1));
+        format!("message W{n} {{ {} }}\n", fields.collect::<String>())
+    });
+    let source = format!(
+        "syntax = \"proto3\"; package t; import \"google/api/annotations.proto\";
+         service S {{ rpc C(C0) returns (C0) {{ option (google.api.http) = {{post: \"/c\" body: \"*\"}}; }}
+                     rpc W(W0) returns (W0) {{ option (google.api.http) = {{get: \"/w\"}}; }} }}
+         message W8 {{ string a = 1; string b = 2; }}\n{}{}",
+        chain.collect::<String>(),
+        wide.collect::<String>()
+    );
+    let contract = Contract::from_sources(&BTreeMap::from([("t.proto", source)])).unwrap();
+    let document = contract.openapi(&INFO, |_| true);
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    assert!(schemas.contains_key("t.C2999") && schemas.contains_key("t.W8"));
+    assert!(schemas.values().all(serde_json::Value::is_object));
+    assert!(document["paths"].to_string().len() < 10_000, "{}", document["paths"].to_string().len());
+}
+
+#[test]
 fn a_contract_of_five_hundred_methods_has_as_many_operations() {
     let methods = (0..500).map(|n| {
         format!("// Does {n}.\nrpc M{n}(In{n}) returns (In{n}) {{ option (google.api.http) = {{post: \"/v1/m{n}/{{id}}\" body: \"*\"}}; }}\n")
