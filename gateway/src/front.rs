@@ -81,7 +81,7 @@ impl Front {
 
     async fn answer(
         &self,
-        snapshot: &Snapshot,
+        snapshot: &Arc<Snapshot>,
         connection: &Connection,
         context: &mut Context,
         mut request: Request<Incoming>,
@@ -110,7 +110,12 @@ impl Front {
             return Err(Problem::new(Code::OriginNotAllowed, "The internal listener is not for browsers."));
         }
         match destination? {
-            Destination::Page(page) => pages::answer(page, &request, snapshot, self.draining.load(Relaxed)),
+            Destination::Page(page) => {
+                if page == pages::Page::OpenApi {
+                    Box::pin(pages::prepare_openapi(snapshot)).await;
+                }
+                pages::answer(page, &request, snapshot, self.draining.load(Relaxed))
+            }
             Destination::Web(route) => {
                 self.admit(snapshot, context, &mut request, &route.rule, route.query_token).await?;
                 context.limit(route.budget, request.headers(), found);

@@ -10,7 +10,10 @@ use crate::{
     snapshot::Snapshot,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use std::hash::{DefaultHasher, Hasher};
+use std::{
+    hash::{DefaultHasher, Hasher},
+    sync::Arc,
+};
 
 /// A page of the gateway's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +93,19 @@ pub(crate) fn samples(folder: Option<&std::path::Path>) -> String {
 /// The OpenAPI document of a configuration.
 pub(crate) fn openapi(snapshot: &Snapshot, internal: bool) -> serde_json::Value {
     openapi::document(snapshot, internal)
+}
+
+/// Makes the document if it was not yet. Off the runtime's threads: of large contracts this takes a while.
+pub(crate) async fn prepare_openapi(snapshot: &Arc<Snapshot>) {
+    if snapshot.openapi.get().is_none() {
+        let snapshot = Arc::clone(snapshot);
+        let made = tokio::task::spawn_blocking(move || {
+            snapshot.openapi.get_or_init(|| openapi::render(&snapshot));
+        });
+        if let Err(error) = made.await {
+            tracing::error!(%error, "the OpenAPI document cannot be made");
+        }
+    }
 }
 
 /// Answers a page.
