@@ -81,7 +81,7 @@ impl Front {
 
     async fn answer(
         &self,
-        snapshot: &Snapshot,
+        snapshot: &Arc<Snapshot>,
         connection: &Connection,
         context: &mut Context,
         mut request: Request<Incoming>,
@@ -111,7 +111,10 @@ impl Front {
         }
         match destination? {
             Destination::Page(page) => {
-                pages::answer(page, request.method(), snapshot, self.draining.load(Relaxed))
+                if page == pages::Page::OpenApi {
+                    Box::pin(pages::prepare_openapi(snapshot)).await;
+                }
+                pages::answer(page, &request, snapshot, self.draining.load(Relaxed))
             }
             Destination::Web(route) => {
                 self.admit(snapshot, context, &mut request, &route.rule, route.query_token).await?;
@@ -152,6 +155,9 @@ impl Front {
                     .with_allow(allow));
             }
             _ => {}
+        }
+        if let Some(page) = pages::find_docs(path, listener, snapshot) {
+            return Ok(Destination::Page(page));
         }
         match route {
             Some(route) => Ok(Destination::Web(Arc::clone(route))),

@@ -38,6 +38,15 @@ enum Command {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Print the OpenAPI document of the contracts.
+    Openapi {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+        /// Include what services alone can call, on the internal listener.
+        #[arg(long)]
+        internal: bool,
+    },
     /// Ask a running gateway whether it is ready; for containers.
     Healthcheck {
         /// What to ask.
@@ -65,6 +74,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run { config, dev_issuer } => run(config, dev_issuer),
         Command::CheckConfig { config } => check(&config),
+        Command::Openapi { config, internal } => openapi(&config, internal),
         Command::Healthcheck { url } => healthcheck(&url),
         Command::Token { config, sub, scope, ttl_seconds } => token(&config, &sub, &scope, ttl_seconds),
     };
@@ -134,6 +144,12 @@ fn check(path: &std::path::Path) -> anyhow::Result<()> {
     let config = config::load(path)?;
     Gateway::check(config)?;
     println!("{}: ok", path.display());
+    Ok(())
+}
+
+fn openapi(path: &std::path::Path, internal: bool) -> anyhow::Result<()> {
+    let document = Gateway::openapi(config::load(path)?, internal)?;
+    println!("{document:#}");
     Ok(())
 }
 

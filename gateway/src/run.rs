@@ -7,6 +7,7 @@ use crate::{
     front::Front,
     identity::DevIssuer,
     listen::{Listening, Registry, bind},
+    pages,
     planes::web::Tunnels,
     reload::Reloader,
     snapshot::{Lasting, Snapshot},
@@ -112,10 +113,12 @@ impl Gateway {
 
     /// Builds everything that a start would, contracts included, and starts nothing.
     pub fn check(config: Config) -> anyhow::Result<()> {
-        let metrics = Arc::new(Metrics::default());
-        let tunnels = Tunnels::new(Arc::clone(&metrics));
-        let lasting = Lasting { metrics, tunnels, dev_secret: None };
-        Snapshot::build(config, &lasting, None).map(drop).map_err(anyhow::Error::msg)
+        built(config).map(drop)
+    }
+
+    /// The OpenAPI document that would be served; with `internal`, also of what services alone can call.
+    pub fn openapi(config: Config, internal: bool) -> anyhow::Result<serde_json::Value> {
+        built(config).map(|snapshot| pages::openapi(&snapshot, internal))
     }
 
     /// The bound addresses.
@@ -158,6 +161,14 @@ impl Gateway {
             let _ = tokio::task::spawn_blocking(move || writer.join()).await;
         }
     }
+}
+
+/// A snapshot in which nothing runs.
+fn built(config: Config) -> anyhow::Result<Snapshot> {
+    let metrics = Arc::new(Metrics::default());
+    let tunnels = Tunnels::new(Arc::clone(&metrics));
+    let lasting = Lasting { metrics, tunnels, dev_secret: None };
+    Snapshot::build(config, &lasting, None).map_err(anyhow::Error::msg)
 }
 
 fn access_log(

@@ -11,7 +11,7 @@ use crate::{
     },
     upstream::Upstreams,
 };
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Everything a request needs that a reload can change.
 pub(crate) struct Snapshot {
@@ -25,6 +25,8 @@ pub(crate) struct Snapshot {
     pub(crate) contract: ContractPlane,
     /// The samples that `/` shows.
     pub(crate) samples: String,
+    /// The OpenAPI document, made when it is first asked for.
+    pub(crate) openapi: OnceLock<pages::Document>,
     /// Requests that no route or method takes, and the gateway's own pages.
     pub(crate) own: Arc<RouteMetrics>,
 }
@@ -74,6 +76,7 @@ impl Snapshot {
             web: WebPlane { tunnel, tunnels: Arc::clone(&lasting.tunnels) },
             contract: ContractPlane::build(&config, &upstreams, metrics).map_err(|e| e.to_string())?,
             samples: pages::samples(config.page.samples.as_deref()),
+            openapi: OnceLock::new(),
             own: metrics.route("own"),
             upstreams,
             config,

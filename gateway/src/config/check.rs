@@ -2,7 +2,7 @@
 
 use super::{
     load::ConfigError,
-    schema::{Config, Protocol, RouteAccess},
+    schema::{Config, Protocol, Route, RouteAccess},
 };
 use std::time::Duration;
 
@@ -79,11 +79,31 @@ fn routes(config: &Config) -> Result<(), ConfigError> {
         if !http {
             return Err(refuse(format!("{key}.upstream"), &route.upstream, &names(config, Protocol::Http)));
         }
+        document(config, &key, route)?;
         if route.access != RouteAccess::Authenticated && !route.scopes.0.is_empty() {
             return Err(ConfigError(format!("{key}.scopes: only with access = \"authenticated\"")));
         }
     }
     Ok(())
+}
+
+/// A document is reached like any other path: some route must take it.
+fn document(config: &Config, key: &str, route: &Route) -> Result<(), ConfigError> {
+    let Some(path) = &route.openapi else { return Ok(()) };
+    let below = |prefix: &str| {
+        path.strip_prefix(prefix.trim_end_matches('/'))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let plain =
+        path.starts_with('/') && !path.contains(['?', '#', '\\']) && !path.contains(char::is_whitespace);
+    if plain && config.routes.values().any(|route| below(&route.path)) {
+        return Ok(());
+    }
+    Err(refuse(
+        format!("{key}.openapi"),
+        path,
+        "a path that one of the routes takes, such as \"/api/openapi.json\"",
+    ))
 }
 
 fn contracts(config: &Config) -> Result<(), ConfigError> {
@@ -153,6 +173,24 @@ mod tests {
             [routes.a]\npath = \"/x\"\nupstream = \"web\"\naccess = \"public\"\n\
             [routes.b]\npath = \"/x/\"\nupstream = \"web\"\naccess = \"public\"";
         assert!(refusal(text).contains("routes.b.path: \"/x/\" is also the path of routes.a"));
+    }
+
+    #[test]
+    fn a_document_lies_below_a_route() {
+        let text = |openapi: &str| {
+            format!(
+                "[upstreams.web]\nprotocol = \"http\"\naddress = \"a:1\"\n[routes.a]\npath = \"/x\"\nupstream = \"web\"\n\
+                 access = \"public\"\nopenapi = \"{openapi}\""
+            )
+        };
+        assert!(parse(&text("/x/openapi.json"), Path::new("."), &Environment::new()).is_ok());
+        for bad in ["x/openapi.json", "/xy/openapi.json", "/x/a?b", "https://example.org/", ""] {
+            let refusal = refusal(&text(bad));
+            assert!(
+                refusal.contains("routes.a.openapi") && refusal.contains("one of the routes"),
+                "{refusal}"
+            );
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub struct Config {
     pub upstreams: BTreeMap<String, Upstream>,
     /// Which paths go to HTTP upstreams, by name.
     pub routes: BTreeMap<String, Route>,
-    /// The page at `/`.
+    /// The gateway's own pages.
     pub page: Page,
 }
 
@@ -337,6 +337,9 @@ pub struct Route {
     /// Whether the client's own `authorization` is passed on besides the gateway's identity.
     #[serde(default = "defaults::off")]
     pub forward_authorization: Switch,
+    /// Where the service's own OpenAPI document is: a path on the gateway, for the list at `/docs`.
+    #[serde(default)]
+    pub openapi: Option<String>,
 }
 
 /// Who may use a route.
@@ -351,19 +354,28 @@ pub enum RouteAccess {
     Internal,
 }
 
-/// The page at `/`.
+/// The gateway's own pages.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Page {
     /// Whether `/` is answered by the gateway.
     pub enabled: Switch,
+    /// Whether `/docs` and `/openapi.json` are, too.
+    pub docs: Switch,
     /// Folder of the `.http` files that it shows.
     pub samples: Option<PathBuf>,
 }
 
 impl Default for Page {
     fn default() -> Self {
-        Self { enabled: Switch(true), samples: None }
+        Self { enabled: Switch(true), docs: Switch(true), samples: None }
+    }
+}
+
+impl Page {
+    /// Whether there are pages about the API.
+    pub fn has_docs(&self) -> bool {
+        self.enabled.0 && self.docs.0
     }
 }
 

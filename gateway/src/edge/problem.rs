@@ -12,6 +12,8 @@ macro_rules! catalogue {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Code { $($(#[$doc])* $code,)* }
         impl Code {
+            /// The whole catalogue.
+            pub const ALL: &[Self] = &[$(Self::$code,)*];
             /// The code as it appears in documents and metrics.
             pub const fn name(self) -> &'static str { match self { $(Self::$code => $name,)* } }
             /// The HTTP status.
@@ -80,6 +82,9 @@ catalogue! {
     /// The upstream did not answer in time.
     GatewayTimeout = "gateway_timeout", 504, 4, "Upstream timeout";
 }
+
+/// What a document's `type` begins with; the code follows.
+pub const TYPE: &str = "urn:hybrid:problem:";
 
 /// One wrong field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -169,7 +174,7 @@ impl Problem {
     /// The JSON document, also for an event in a stream that has begun.
     pub fn document(&self, request_id: &str) -> Vec<u8> {
         let document = Document {
-            kind: format!("urn:hybrid:problem:{}", self.code.name()),
+            kind: format!("{TYPE}{}", self.code.name()),
             title: self.code.title(),
             status: self.code.status(),
             code: self.code.name(),

@@ -19,8 +19,9 @@ pub(super) fn render(snapshot: &Snapshot) -> String {
         out,
         "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>Hybrid Gateway</title><style>{STYLE}</style>\n<h1>Hybrid Gateway</h1>\n\
-         <p>One front door for Node.js and Python services. Version {}.</p>\n",
-        env!("CARGO_PKG_VERSION")
+         <p>One front door for Node.js and Python services. Version {}.{}</p>\n",
+        env!("CARGO_PKG_VERSION"),
+        if snapshot.config.page.has_docs() { " <a href=\"/docs\">API documentation</a>" } else { "" }
     );
     upstreams(&mut out, snapshot);
     routes(&mut out, snapshot);

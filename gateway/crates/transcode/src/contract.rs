@@ -137,6 +137,10 @@ impl Contract {
         Codec::new(&self.plans, full_name)
     }
 
+    pub(crate) fn bindings(&self) -> &[Arc<Binding>] {
+        &self.bindings
+    }
+
     /// The method that a native gRPC call to `/package.Service/Method` means.
     pub fn method_by_grpc_path(&self, path: &str) -> Option<&Arc<Method>> {
         self.by_grpc_path.get(path)
@@ -177,6 +181,10 @@ impl Method {
         })?;
         let package = descriptor.parent_service().package_name().to_owned();
         Ok(Self { access: access.read(&descriptor), package, grpc_path, input, output, descriptor })
+    }
+
+    pub(crate) fn descriptor(&self) -> &MethodDescriptor {
+        &self.descriptor
     }
 
     /// `hybrid.ai.v1.TextService.Embed`

@@ -19,6 +19,7 @@
 //! - `template`, `router`: path templates and the trie that finds them
 //! - `plan`: the tables · `wire`: the encoding · `to_json`, `from_json`: the two passes · `codec`: a message type, both ways
 //! - `query`, `request`: a request's parts to one message · `http_body`: raw content · `time`, `field_mask`: text forms
+//! - [`openapi`]: the contract as an OpenAPI 3.1 document
 //! - [`status`]: gRPC status codes, their HTTP equivalents, and rich error details
 //!
 //! ```
@@ -47,6 +48,7 @@ mod field_mask;
 mod from_json;
 mod http_body;
 mod load;
+pub mod openapi;
 mod plan;
 mod query;
 mod request;

@@ -173,6 +173,16 @@ impl ContractPlane {
     }
 }
 
+impl ContractPlane {
+    /// The contracts' OpenAPI document: of what can be reached from outside, or from inside, too.
+    pub fn openapi(&self, info: &transcode::openapi::Info<'_>, internal: bool) -> serde_json::Value {
+        self.contract.openapi(info, |method| {
+            let endpoint = self.endpoints.get(method.grpc_path().as_str());
+            endpoint.is_some_and(|endpoint| internal || endpoint.rule.level != Level::Internal)
+        })
+    }
+}
+
 impl Target {
     fn new(endpoint: &Arc<Endpoint>, matched: Option<Matched>) -> Self {
         let (limits, method) = (&endpoint.limits, &endpoint.method);
