@@ -5,7 +5,11 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use http::Method;
 
-use crate::{LoadError, binding::Binding, template::Segment};
+use crate::{
+    LoadError,
+    binding::Binding,
+    template::{Segment, Variable},
+};
 
 #[derive(Debug, Default)]
 pub(crate) struct Router {
@@ -16,8 +20,8 @@ pub(crate) struct Router {
 struct Node {
     literals: HashMap<String, Node>,
     one: Option<Box<Node>>,
-    /// Bindings whose template ends in `**` here.
-    rest: Vec<Arc<Binding>>,
+    /// What follows a `**` here. A template has at most one, so a search branches over lengths at most once.
+    rest: Option<Box<Node>>,
     /// Bindings whose template ends here.
     ends: Vec<Arc<Binding>>,
 }
@@ -34,15 +38,14 @@ impl Router {
     /// Adds a binding, unless another one takes the same requests.
     pub(crate) fn insert(&mut self, binding: &Arc<Binding>) -> Result<(), LoadError> {
         let mut node = &mut self.root;
-        let mut ends_in_rest = false;
         for segment in &binding.template.segments {
             match segment {
                 Segment::Literal(text) => node = node.literals.entry(text.clone()).or_default(),
                 Segment::One => node = node.one.get_or_insert_default(),
-                Segment::Rest => ends_in_rest = true,
+                Segment::Rest => node = node.rest.get_or_insert_default(),
             }
         }
-        let bindings = if ends_in_rest { &mut node.rest } else { &mut node.ends };
+        let bindings = &mut node.ends;
         let same = |other: &&Arc<Binding>| {
             other.verb == binding.verb && other.template.verb == binding.template.verb
         };
@@ -99,7 +102,7 @@ impl<'r> Search<'_, 'r> {
 
     fn walk(&mut self, node: &'r Node, depth: usize) -> Option<&'r Arc<Binding>> {
         let Some(&segment) = self.segments.get(depth) else {
-            return self.check(&node.ends).or_else(|| self.check(&node.rest));
+            return self.check(&node.ends).or_else(|| self.walk(node.rest.as_deref()?, depth));
         };
         if let Some(next) = node.literals.get(decoded(segment).as_ref())
             && let Some(found) = self.walk(next, depth + 1)
@@ -112,7 +115,11 @@ impl<'r> Search<'_, 'r> {
         {
             return Some(found);
         }
-        self.check(&node.rest)
+        let rest = node.rest.as_deref()?;
+        // Where nothing follows, all that is left belongs to the `**`.
+        let is_last = rest.literals.is_empty() && rest.one.is_none();
+        let shortest = if is_last { self.segments.len() } else { depth };
+        (shortest..=self.segments.len()).find_map(|end| self.walk(rest, end))
     }
 
     fn check(&mut self, bindings: &'r [Arc<Binding>]) -> Option<&'r Arc<Binding>> {
@@ -148,15 +155,14 @@ impl<'r> Search<'_, 'r> {
 /// The raw text that each variable covers.
 fn captures(binding: &Binding, segments: &[&str]) -> Vec<String> {
     let template = &binding.template;
-    let rest = template.segments.last() == Some(&Segment::Rest);
-    let variables = template.variables.iter();
-    variables
-        .map(|variable| {
-            let to_the_end = rest && variable.end == template.segments.len();
-            let end = if to_the_end { segments.len() } else { variable.end };
-            segments[variable.start.min(end)..end].join("/")
-        })
-        .collect()
+    // What stands behind the `**` moves by as much as that is longer than one segment.
+    let rest = template.segments.iter().position(|segment| *segment == Segment::Rest);
+    let place = |index: usize| match rest {
+        Some(rest) if index > rest => index + segments.len() - template.segments.len(),
+        _ => index,
+    };
+    let covered = |variable: &Variable| segments[place(variable.start)..place(variable.end)].join("/");
+    template.variables.iter().map(covered).collect()
 }
 
 /// Literals compare decoded, so that `/v1/%6Eotes` is `/v1/notes`.
@@ -212,6 +218,8 @@ mod tests {
             r#"post: "/v1/notes" body: "*" additional_bindings {put: "/v1/notes/{c.a}"}"#, // M6
             r#"custom: {kind: "REPORT" path: "/v1/custom"}"#,                              // M7
             r#"get: "/v1/*/x/**""#,                                                        // M8
+            r#"get: "/v2/{a=**}/history/{b}""#,                                            // M9
+            r#"post: "/v2/{a=trees/**/leaves}:shake""#,                                    // M10
         ])
         .unwrap();
         for (method, path, expected) in [
@@ -234,6 +242,13 @@ mod tests {
             (Method::GET, "/v1/notes/x/y/z", "M8"),
             (Method::GET, "/v1/notes/x", "M0 x"),
             (Method::GET, "/v1/other/x", "M8"),
+            (Method::GET, "/v2/x/y/history/7", "M9 x/y,7"),
+            (Method::GET, "/v2/history/history/7", "M9 history,7"),
+            (Method::GET, "/v2/history/7", "M9 ,7"),
+            (Method::POST, "/v2/trees/a/b/leaves:shake", "M10 trees/a/b/leaves"),
+            (Method::POST, "/v2/trees/leaves:shake", "M10 trees/leaves"),
+            (Method::POST, "/v2/trees/a/leaves", "404"),
+            (Method::GET, "/v2/x/y/history", "404"),
             (Method::GET, "/v1/notes", "405 POST"),
             (Method::PATCH, "/v1/notes/1", "405 GET,HEAD,PUT"),
             (Method::OPTIONS, "/v1/notes/special", "405 GET,HEAD,PUT"),

@@ -16,7 +16,7 @@ pub(crate) enum Segment {
     Literal(String),
     /// `*`: exactly one segment, not empty.
     One,
-    /// `**`: the rest of the path, perhaps nothing. Always last.
+    /// `**`: any number of segments, perhaps none. At most one in a template, so that what it covers is never in doubt.
     Rest,
 }
 
@@ -25,7 +25,7 @@ pub(crate) enum Segment {
 pub(crate) struct Variable {
     pub(crate) field_path: Vec<String>,
     pub(crate) start: usize,
-    /// The end in the template; where the last segment is `**`, the value goes on to the end of the path.
+    /// The end in the template; in a path, what stands behind a `**` is elsewhere.
     pub(crate) end: usize,
     /// More than one segment may be captured: `%2F` then stays encoded, to tell it from a separator.
     pub(crate) multi: bool,
@@ -38,9 +38,8 @@ impl Template {
         let problem = |what: String, at: usize| format!("path template {text:?}: {what} (at character {at})");
         parser.expect('/').and_then(|()| parser.segments(false)).map_err(|what| problem(what, parser.at))?;
         let verb = parser.verb().map_err(|what| problem(what, parser.at))?;
-        let rest = parser.segments.iter().position(|segment| *segment == Segment::Rest);
-        if rest.is_some_and(|index| index + 1 != parser.segments.len()) {
-            return Err(format!("path template {text:?}: `**` must be the last segment"));
+        if parser.segments.iter().filter(|segment| **segment == Segment::Rest).count() > 1 {
+            return Err(format!("path template {text:?}: only one `**` is allowed"));
         }
         Ok(Self { text: text.to_owned(), segments: parser.segments, verb, variables: parser.variables })
     }
@@ -196,6 +195,7 @@ mod tests {
             ("/v1/{name=files/**}:read", "v1/files/** verb=read name=1..3+"),
             ("/v1/{name=literal}", "v1/literal name=1..2"),
             ("/v1/*/x/**", "v1/*/x/**"),
+            ("/v1/{a=**}/x/{b}", "v1/**/x/* a=1..2+ b=3..4"),
             ("/{a}:b", "* verb=b a=0..1"),
             ("/v1/caf%C3%A9", "v1/café"),
         ] {
@@ -217,8 +217,8 @@ mod tests {
             ("/v1/{a=}", "expected a segment, found `}`"),
             ("/v1/{a={b}}", "variables cannot be nested"),
             ("/v1/{a}/{a}", "the field a is captured twice"),
-            ("/v1/**/x", "`**` must be the last segment"),
-            ("/v1/{a=**}/x", "`**` must be the last segment"),
+            ("/v1/**/x/**", "only one `**` is allowed"),
+            ("/v1/{a=**}/x/{b=**}", "only one `**` is allowed"),
             ("/v1/x:", "expected a segment, found the end"),
             ("/v1/x:y/z", "expected the end, found `/`"),
             ("/v1/a*", "expected the end, found `*`"),
