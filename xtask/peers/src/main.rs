@@ -1,7 +1,9 @@
 //! Programs that the benchmarks start: `peers micro` measures the transcoder beside generated code and prints a line of
-//! JSON for each shape; `peers serve` is a gateway of generated code.
+//! JSON for each shape; `peers serve` is a gateway of generated code:
+//! what a team writes by hand with axum, pbjson and tonic, with the middleware that the gateway has.
 
 mod micro;
+mod serve;
 mod shapes;
 
 /// As the gateway has it.
@@ -19,6 +21,7 @@ fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["micro", rounds] => micro::run(rounds.parse()?),
-        _ => anyhow::bail!("expected: micro ROUNDS"),
+        ["serve", upstream] => serve::run(upstream),
+        _ => anyhow::bail!("expected: micro ROUNDS, or serve UPSTREAM with a secret in SECRET"),
     }
 }
