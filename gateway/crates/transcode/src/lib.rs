@@ -15,6 +15,7 @@
 //! - `load`: files to a descriptor pool · `contract`, `binding`: the pool to methods and routes · `access`: the option
 //! - `template`, `router`: path templates and the trie that finds them
 //! - `json`, `scalar`, `query`, `request`: requests to protobuf · `response`: protobuf to JSON
+//! - [`envelope`], [`grpc_web`], [`connect`], [`gzip`]: the forms of the protocols that browsers and SDKs speak
 //! - [`status`]: gRPC status codes, their HTTP equivalents, and rich error details
 //!
 //! ```
@@ -36,8 +37,12 @@
 
 mod access;
 mod binding;
+pub mod connect;
 mod contract;
+pub mod envelope;
 mod error;
+pub mod grpc_web;
+pub mod gzip;
 mod http_body;
 mod json;
 mod load;
