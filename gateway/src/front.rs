@@ -63,9 +63,10 @@ impl Front {
         let mut context =
             Context::new(connection.listener, connection.client, start, snapshot.external.anonymous(), ids);
         let line = self.log.as_ref().map(|log| log.line(request.method(), request.uri().path()));
-        let style = Style::of(request.headers());
+        let mut style = Style::of(request.headers());
         let shared = snapshot.browser.shared_origin(request.headers());
-        let result = self.answer(&snapshot, &connection, &mut context, request, &mut finish).await;
+        let result =
+            self.answer(&snapshot, &connection, &mut context, request, &mut finish, &mut style).await;
         let mut response = match result {
             Ok(response) => response,
             Err(problem) => {
@@ -86,12 +87,16 @@ impl Front {
         context: &mut Context,
         mut request: Request<Incoming>,
         finish: &mut Finish,
+        style: &mut Style,
     ) -> Result<Response<Body>, Problem> {
         let found = headers::scan(request.headers());
         let destination = self.find(snapshot, connection.listener, &request);
         finish.attribute(match &destination {
             Ok(Destination::Web(route)) => &route.metrics,
-            Ok(Destination::Contract(target)) => &target.metrics,
+            Ok(Destination::Contract(target)) => {
+                *style = target.style;
+                &target.metrics
+            }
             _ => &snapshot.own,
         });
         if connection.over_limit(snapshot.config.limits.requests.0) {
