@@ -39,21 +39,21 @@ pub(super) async fn serve(
     let upload = tonic::body::Body::new(Full::new(envelope::frame(0, &message)));
     let answer = wire::open(endpoint, request_metadata(head.headers), upload, &exchange, context).await?;
     let (headers, trailers, message) = match answer {
-        Answer::Status(headers) => (HeaderMap::new(), headers, None),
+        Answer::Status(headers) => match Error::from_trailers(&headers) {
+            Some(Err(error)) => return Ok(respond_error(&error, headers, HeaderMap::new())),
+            _ => (headers, HeaderMap::new(), None),
+        },
         Answer::Stream(headers, messages) => {
             let (message, trailers) = whole(messages).await?;
             (headers, trailers, message)
         }
     };
-    let ended = Error::from_trailers(&trailers).unwrap_or(Ok(()));
-    match (ended, message) {
-        (Err(error), _) => Ok(respond_error(&error, headers, trailers)),
-        (Ok(()), Some(message)) => {
-            let message = from_proto(endpoint, codec, message)?;
-            Ok(respond(codec, message, accepts, headers, trailers))
-        }
-        (Ok(()), None) => Err(Problem::new(Code::BadGateway, "The upstream answered without a message.")),
+    if let Some(Err(error)) = Error::from_trailers(&trailers) {
+        return Ok(respond_error(&error, headers, trailers));
     }
+    let message =
+        message.ok_or_else(|| Problem::new(Code::BadGateway, "The upstream answered without a message."))?;
+    Ok(respond(codec, from_proto(endpoint, codec, message)?, accepts, headers, trailers))
 }
 
 fn from_query(endpoint: &Endpoint, head: &Parts) -> Result<(Codec, Bytes), Problem> {
