@@ -307,3 +307,29 @@ async fn what_the_details_say_can_be_read_back() {
     assert!(text.contains("list[1]") && text.contains("expected a string"), "{text}");
     assert_eq!(Details::default(), Details::from_status(b""));
 }
+
+#[tokio::test]
+async fn a_client_that_sends_its_body_late_reads_why_it_was_refused() {
+    use tokio::io::AsyncWriteExt;
+    let (edge, _upstream, _seen) = edge("").await;
+    for (method, kind, expected) in [
+        ("Echo", "application/json", "401"),
+        ("Watch", "application/json", "415"),
+        ("Get", "application/grpc-web+json", "200"),
+    ] {
+        let head = format!(
+            "POST {} HTTP/1.1\r\nhost: HOST\r\ncontent-type: {kind}\r\ncontent-length: 20000\r\n\r\n",
+            path(method)
+        );
+        let mut stream = support::open(edge.at.public, &head).await;
+        let refusal = support::read_head(&mut stream).await;
+        assert!(
+            refusal.starts_with(&format!("HTTP/1.1 {expected}")) && !refusal.contains("connection: close"),
+            "{refusal}"
+        );
+        stream.write_all(&[b' '; 20_000]).await.unwrap();
+        let next = format!("GET /healthz HTTP/1.1\r\nhost: {}\r\n\r\n", edge.at.public);
+        stream.write_all(next.as_bytes()).await.unwrap();
+        support::read_until(&mut stream, "HTTP/1.1 200 OK\r\n").await;
+    }
+}

@@ -5,11 +5,10 @@ use super::{
     Endpoint, problems,
     wire::{self, Answer, Ending, Exchange, Messages, Recode, Upload},
 };
-use crate::edge::{Body, BodyError, Code, Context as CallContext, Problem};
+use crate::edge::{Body, BodyError, Code, Context as CallContext, Problem, linger::Lingering};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Frame;
-use hyper::body::Incoming;
 use std::{
     pin::Pin,
     sync::Arc,
@@ -26,7 +25,7 @@ const TEXT: &str = "application/grpc-web-text";
 pub(super) async fn serve(
     endpoint: &Arc<Endpoint>,
     text: bool,
-    request: Request<Incoming>,
+    request: Request<Lingering>,
     context: &CallContext,
 ) -> Result<Response<Body>, Problem> {
     let (head, body) = request.into_parts();

@@ -15,7 +15,10 @@ mod wire;
 
 use crate::{
     config::Config,
-    edge::{Body, Context, Level, Problem, Rule, metrics::Metrics, metrics::RouteMetrics, problem::Style},
+    edge::{
+        Body, Context, Level, Problem, Rule, linger::Lingering, metrics::Metrics, metrics::RouteMetrics,
+        problem::Style,
+    },
     upstream::{Upstream, Upstreams, grpc},
 };
 use http::{Method, Request, Response};
@@ -167,11 +170,15 @@ impl ContractPlane {
     ) -> Result<Response<Body>, Problem> {
         let endpoint = &target.endpoint;
         match target.matched {
-            None => match target.style {
-                Style::GrpcWeb { text } => grpc_web::serve(endpoint, text, request, context).await,
-                Style::Grpc => native::serve(endpoint, request, context).await,
-                style => connect::serve(endpoint, style, request, context).await,
-            },
+            None if target.style == Style::Grpc => native::serve(endpoint, request, context).await,
+            None => {
+                let version = request.version();
+                let request = request.map(|body| Lingering::new(body, version));
+                match target.style {
+                    Style::GrpcWeb { text } => grpc_web::serve(endpoint, text, request, context).await,
+                    style => connect::serve(endpoint, style, request, context).await,
+                }
+            }
             Some(matched) if endpoint.method.is_server_streaming() => {
                 stream::serve(endpoint, matched, request, context).await
             }

@@ -5,10 +5,9 @@ mod stream;
 mod unary;
 
 use super::{Endpoint, problems, wire};
-use crate::edge::{Body, Code, Context, Problem, problem::Style};
+use crate::edge::{Body, Code, Context, Problem, linger::Lingering, problem::Style};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
-use hyper::body::Incoming;
 use std::sync::Arc;
 use transcode::{
     connect::{self, Codec, Get},
@@ -36,7 +35,7 @@ pub(super) fn is_meant<B>(request: &Request<B>) -> bool {
 pub(super) async fn serve(
     endpoint: &Arc<Endpoint>,
     style: Style,
-    request: Request<Incoming>,
+    request: Request<Lingering>,
     context: &Context,
 ) -> Result<Response<Body>, Problem> {
     let headers = request.headers();

@@ -5,7 +5,7 @@ use super::{
     invalid, is_gzip, metadata, request_metadata, to_proto,
 };
 use crate::{
-    edge::{Body, BodyError, Code, Context as CallContext, Problem},
+    edge::{Body, BodyError, Code, Context as CallContext, Problem, linger::Lingering},
     planes::contract::{
         Endpoint,
         wire::{self, Answer, Ending, Exchange, Messages, Recode, Upload},
@@ -14,7 +14,6 @@ use crate::{
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Frame;
-use hyper::body::Incoming;
 use std::{
     pin::Pin,
     sync::Arc,
@@ -32,7 +31,7 @@ const WRITE: usize = 16 << 10;
 pub(super) async fn serve(
     endpoint: &Arc<Endpoint>,
     codec: Codec,
-    request: Request<Incoming>,
+    request: Request<Lingering>,
     context: &CallContext,
 ) -> Result<Response<Body>, Problem> {
     let (head, body) = request.into_parts();

@@ -5,7 +5,7 @@ use super::{
     request_metadata, to_proto, unsupported,
 };
 use crate::{
-    edge::{Body, Code, Context, Problem},
+    edge::{Body, Code, Context, Problem, linger::Lingering},
     planes::contract::{
         Endpoint, read,
         wire::{self, Answer, Ending, Exchange, Messages},
@@ -13,8 +13,8 @@ use crate::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header, request::Parts};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http_body::Body as _;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use std::{future::poll_fn, sync::Arc};
 use transcode::{
     connect::{self, Codec, Error, Get},
@@ -24,7 +24,7 @@ use transcode::{
 
 pub(super) async fn serve(
     endpoint: &Arc<Endpoint>,
-    request: Request<Incoming>,
+    request: Request<Lingering>,
     context: &Context,
 ) -> Result<Response<Body>, Problem> {
     let (head, body) = request.into_parts();
@@ -72,7 +72,7 @@ fn from_query(endpoint: &Endpoint, head: &Parts) -> Result<(Codec, Bytes), Probl
 async fn from_body(
     endpoint: &Endpoint,
     head: &Parts,
-    body: Incoming,
+    body: Lingering,
     context: &Context,
 ) -> Result<(Codec, Bytes), Problem> {
     let kind = encoding(&head.headers, &header::CONTENT_TYPE);
@@ -81,11 +81,25 @@ async fn from_body(
     };
     let compressed = is_gzip(encoding(&head.headers, &header::CONTENT_ENCODING))?;
     let limit = endpoint.limits.body_bytes;
-    let mut message = read::whole(body, limit, context).await?;
+    let mut message = read(body, limit, context).await?;
     if compressed {
         message = decompress(&message, limit)?;
     }
     Ok((codec, message))
+}
+
+/// The request's body, whole.
+async fn read(body: Lingering, limit: u64, context: &Context) -> Result<Bytes, Problem> {
+    if body.size_hint().lower() > limit {
+        return Err(read::too_large(limit));
+    }
+    let bounded = Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX));
+    match tokio::time::timeout_at(context.deadline.into(), bounded.collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(read::too_large(limit)),
+        Ok(Err(_)) => Err(Problem::new(Code::Cancelled, "The request's body broke off.")),
+        Err(_) => Err(Problem::new(Code::RequestTimeout, "The request's body did not arrive in time.")),
+    }
 }
 
 /// The answer's message and its trailers.

@@ -1,10 +1,9 @@
 //! The request's body on its way to the upstream.
 
 use super::{Endpoint, Exchange, problems::capitalised};
-use crate::edge::{BodyError, Code, Problem};
+use crate::edge::{BodyError, Code, Problem, linger::Lingering};
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use hyper::body::Incoming;
 use std::{
     pin::Pin,
     sync::Arc,
@@ -24,7 +23,7 @@ pub(in super::super) trait Recode: Send + Unpin + 'static {
 
 /// The body. What is wrong with it is left in the exchange, and resets the call.
 pub(in super::super) struct Upload<R> {
-    body: Incoming,
+    body: Lingering,
     recode: R,
     exchange: Arc<Exchange>,
     over: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -37,7 +36,7 @@ pub(in super::super) struct Upload<R> {
 impl<R: Recode> Upload<R> {
     pub(in super::super) fn body(
         endpoint: &Endpoint,
-        body: Incoming,
+        body: Lingering,
         recode: R,
         exchange: &Arc<Exchange>,
     ) -> tonic::body::Body {
