@@ -85,7 +85,9 @@ impl Front {
                 Box::pin(snapshot.contract.call(&context, target, request)).await
             }
             Err(problem) => {
-                linger(request, style);
+                // Many clients send head and body apart: refused by the head, they are to read why.
+                let version = request.version();
+                drop(Lingering::new(request.into_body(), version));
                 Err(problem)
             }
         };
@@ -306,14 +308,6 @@ fn name_host(request: &mut Request<Incoming>) {
 fn strip_ours(request: &mut Request<Incoming>, found: Scan) {
     if found.ours {
         headers::strip_ours(request.headers_mut());
-    }
-}
-
-/// Clients of gRPC-Web and Connect send head and body apart; refused by the head, they are to read why.
-fn linger(request: Request<Incoming>, style: Style) {
-    if style != Style::Document {
-        let version = request.version();
-        drop(Lingering::new(request.into_body(), version));
     }
 }
 
