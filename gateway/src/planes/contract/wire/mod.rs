@@ -112,11 +112,11 @@ pub(super) async fn open(
     let response = answer?
         .map_err(|error| exchange.refusal().unwrap_or_else(|| problems::from_call(endpoint, &error)))?;
     let (head, body) = response.into_parts();
-    let alone = http_body::Body::is_end_stream(&body);
-    if alone && head.headers.contains_key("grpc-status") {
+    // With or without an empty body after it.
+    if head.headers.contains_key("grpc-status") {
         return Ok(Answer::Status(head.headers));
     }
-    if alone || head.status != StatusCode::OK || !speaks_grpc(&head.headers) {
+    if head.status != StatusCode::OK || !speaks_grpc(&head.headers) {
         tracing::warn!(upstream = endpoint.upstream.name, status = %head.status, "the upstream does not speak gRPC");
         return Err(Problem::new(Code::BadGateway, "The upstream's answer is not gRPC."));
     }
