@@ -9,6 +9,7 @@ use crate::{
         connection::{Connection, Finish},
         headers,
         headers::{ON_BEHALF_OF, SERVER_TIMING, Scan},
+        linger::Lingering,
         problem::Style,
         trace::{self, REQUEST_ID},
     },
@@ -46,6 +47,13 @@ enum Destination {
     Page(pages::Page),
 }
 
+/// What the checks leave to do.
+enum Passage {
+    Answer(Response<Body>),
+    Web(Arc<Route>, Scan),
+    Contract(Target),
+}
+
 impl Front {
     /// Serves one request.
     pub(crate) async fn serve(
@@ -63,9 +71,26 @@ impl Front {
         let mut context =
             Context::new(connection.listener, connection.client, start, snapshot.external.anonymous(), ids);
         let line = self.log.as_ref().map(|log| log.line(request.method(), request.uri().path()));
-        let style = Style::of(request.headers());
+        let mut style = Style::of(request.headers());
         let shared = snapshot.browser.shared_origin(request.headers());
-        let result = self.answer(&snapshot, &connection, &mut context, request, &mut finish).await;
+        let passed =
+            self.pass(&snapshot, &connection, &mut context, &mut request, &mut finish, &mut style).await;
+        let result = match passed {
+            Ok(Passage::Answer(response)) => Ok(response),
+            Ok(Passage::Web(route, found)) => {
+                snapshot.web.call(&context, &route, &connection.forwarded, found, request).await
+            }
+            // Boxed, so that its state does not weigh on the hot path's future.
+            Ok(Passage::Contract(target)) => {
+                Box::pin(snapshot.contract.call(&context, target, request)).await
+            }
+            Err(problem) => {
+                // Many clients send head and body apart: refused by the head, they are to read why.
+                let version = request.version();
+                drop(Lingering::new(request.into_body(), version));
+                Err(problem)
+            }
+        };
         let mut response = match result {
             Ok(response) => response,
             Err(problem) => {
@@ -79,19 +104,24 @@ impl Front {
         Ok(complete(response, &context, finish, line))
     }
 
-    async fn answer(
+    /// Takes a request through the checks.
+    async fn pass(
         &self,
         snapshot: &Arc<Snapshot>,
         connection: &Connection,
         context: &mut Context,
-        mut request: Request<Incoming>,
+        request: &mut Request<Incoming>,
         finish: &mut Finish,
-    ) -> Result<Response<Body>, Problem> {
+        style: &mut Style,
+    ) -> Result<Passage, Problem> {
         let found = headers::scan(request.headers());
-        let destination = self.find(snapshot, connection.listener, &request);
+        let destination = self.find(snapshot, connection.listener, request);
         finish.attribute(match &destination {
             Ok(Destination::Web(route)) => &route.metrics,
-            Ok(Destination::Contract(target)) => &target.metrics,
+            Ok(Destination::Contract(target)) => {
+                *style = target.style;
+                &target.metrics
+            }
             _ => &snapshot.own,
         });
         if connection.over_limit(snapshot.config.limits.requests.0) {
@@ -104,7 +134,7 @@ impl Front {
         if connection.listener == Listener::Public {
             snapshot.browser.check(request.headers(), found)?;
             if let Some(answer) = snapshot.browser.preflight(request.method(), request.headers()) {
-                return Ok(answer);
+                return Ok(Passage::Answer(answer));
             }
         } else if found.origin {
             return Err(Problem::new(Code::OriginNotAllowed, "The internal listener is not for browsers."));
@@ -114,19 +144,18 @@ impl Front {
                 if page == pages::Page::OpenApi {
                     Box::pin(pages::prepare_openapi(snapshot)).await;
                 }
-                pages::answer(page, &request, snapshot, self.draining.load(Relaxed))
+                pages::answer(page, request, snapshot, self.draining.load(Relaxed)).map(Passage::Answer)
             }
             Destination::Web(route) => {
-                self.admit(snapshot, context, &mut request, &route.rule, route.query_token).await?;
+                self.admit(snapshot, context, request, &route.rule, route.query_token).await?;
                 context.limit(route.budget, request.headers(), found);
-                snapshot.web.call(context, &route, &connection.forwarded, found, request).await
+                Ok(Passage::Web(route, found))
             }
             Destination::Contract(target) => {
-                self.admit(snapshot, context, &mut request, &target.rule, target.query_token).await?;
+                self.admit(snapshot, context, request, &target.rule, target.query_token).await?;
                 context.limit(target.budget, request.headers(), found);
-                strip_ours(&mut request, found);
-                // Boxed, so that its state does not weigh on the hot path's future.
-                Box::pin(snapshot.contract.call(context, target, request)).await
+                strip_ours(request, found);
+                Ok(Passage::Contract(target))
             }
         }
     }

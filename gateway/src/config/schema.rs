@@ -85,7 +85,18 @@ impl Default for Cors {
         let own = |names: &[&str]| List(names.iter().map(|s| (*s).to_owned()).collect());
         Self {
             methods: own(&["GET", "POST", "PUT", "PATCH", "DELETE"]),
-            headers: own(&["authorization", "content-type", "if-match", "if-none-match"]),
+            headers: own(&[
+                "authorization",
+                "content-type",
+                "if-match",
+                "if-none-match",
+                // What gRPC-Web and Connect clients in browsers send.
+                "connect-protocol-version",
+                "connect-timeout-ms",
+                "grpc-timeout",
+                "x-grpc-web",
+                "x-user-agent",
+            ]),
             max_age: Millis(Duration::from_secs(600)),
         }
     }

@@ -94,7 +94,8 @@ impl Browser {
 
 /// Lets `origin` read the response; what the upstream said about sharing is replaced.
 pub fn share(headers: &mut HeaderMap, origin: &HeaderValue) {
-    const EXPOSED: &str = "etag, location, link, retry-after, server-timing, x-request-id";
+    const EXPOSED: &str = "etag, location, link, retry-after, server-timing, x-request-id, \
+                           grpc-status, grpc-message, grpc-status-details-bin, connect-content-encoding";
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
     headers.append(header::VARY, HeaderValue::from_static("origin"));

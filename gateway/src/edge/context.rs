@@ -93,10 +93,13 @@ impl Context {
     }
 }
 
-/// `request-timeout: <seconds>` or `grpc-timeout: <digits><unit>`.
+/// `request-timeout: <seconds>`, `connect-timeout-ms: <digits>` or `grpc-timeout: <digits><unit>`.
 fn stated_budget(headers: &HeaderMap) -> Option<Duration> {
     if let Some(seconds) = headers.get("request-timeout").and_then(|v| v.to_str().ok()) {
         return seconds.parse::<f64>().ok().and_then(|s| Duration::try_from_secs_f64(s).ok());
+    }
+    if let Some(millis) = headers.get("connect-timeout-ms") {
+        return transcode::connect::timeout(millis.as_bytes());
     }
     let value = headers.get("grpc-timeout")?.to_str().ok()?;
     let (number, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
@@ -123,13 +126,15 @@ mod tests {
     }
 
     #[test]
-    fn deadlines_of_both_protocols_are_read() {
+    fn deadlines_of_all_protocols_are_read() {
         assert_eq!(budget("request-timeout", "1.5"), Some(Duration::from_millis(1500)));
         assert_eq!(budget("grpc-timeout", "250m"), Some(Duration::from_millis(250)));
+        assert_eq!(budget("connect-timeout-ms", "250"), Some(Duration::from_millis(250)));
         assert_eq!(budget("grpc-timeout", "2S"), Some(Duration::from_secs(2)));
         for (name, value) in [
             ("request-timeout", "-1"),
             ("request-timeout", "soon"),
+            ("connect-timeout-ms", "1s"),
             ("grpc-timeout", "5"),
             ("grpc-timeout", "999999999S"),
             ("grpc-timeout", ""),

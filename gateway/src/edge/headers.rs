@@ -46,7 +46,7 @@ pub fn scan(headers: &HeaderMap) -> Scan {
         match name {
             "host" => found.hosts = found.hosts.saturating_add(1),
             "origin" => found.origin = true,
-            "request-timeout" | "grpc-timeout" => found.deadline = true,
+            "request-timeout" | "grpc-timeout" | "connect-timeout-ms" => found.deadline = true,
             "upgrade" => (found.upgrade, found.hop) = (true, true),
             _ if is_hop(name) => found.hop = true,
             _ if name.starts_with(OURS) => found.ours = true,

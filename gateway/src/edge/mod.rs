@@ -8,6 +8,7 @@ pub mod browser;
 pub mod connection;
 pub mod context;
 pub mod headers;
+pub mod linger;
 pub mod metrics;
 pub mod problem;
 pub mod trace;

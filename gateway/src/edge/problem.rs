@@ -1,10 +1,14 @@
 //! The catalogue of public errors, and how they look: RFC 9457 problem documents over HTTP, a status over native
-//! gRPC. Details never name internals (addresses, causes); those are logged.
+//! gRPC, and in `rpc` the forms of gRPC-Web and Connect. Details never name internals (addresses, causes); those
+//! are logged.
+
+mod rpc;
 
 use super::body::Body;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use std::borrow::Cow;
+use transcode::{connect, connect::Codec};
 
 macro_rules! catalogue {
     ($($(#[$doc:meta])* $code:ident = $name:literal, $status:literal, $grpc:literal, $title:literal;)*) => {
@@ -112,14 +116,32 @@ pub enum Style {
     Document,
     /// A gRPC status in the response's head.
     Grpc,
+    /// The same, for a client that reads bodies of `application/grpc-web`, or of its text form.
+    GrpcWeb {
+        /// Bodies are base64.
+        text: bool,
+    },
+    /// Connect's JSON with its HTTP status.
+    ConnectUnary,
+    /// A Connect stream that ends with the error.
+    ConnectStream(Codec),
 }
 
 impl Style {
-    /// Native gRPC is recognised by its content type.
+    /// What the content type alone says. A unary Connect request looks like any other: its path decides.
     pub fn of(headers: &http::HeaderMap) -> Self {
         let value = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-        match value.strip_prefix(b"application/grpc") {
-            Some([] | [b'+' | b';', ..]) => Self::Grpc,
+        if let Some(rest) = value.strip_prefix(b"application/grpc") {
+            let ends = |rest: &[u8]| matches!(rest, [] | [b'+' | b';' | b' ', ..]);
+            return match (rest.strip_prefix(b"-web-text"), rest.strip_prefix(b"-web")) {
+                (Some(rest), _) if ends(rest) => Self::GrpcWeb { text: true },
+                (_, Some(rest)) if ends(rest) => Self::GrpcWeb { text: false },
+                _ if matches!(rest, [] | [b'+' | b';', ..]) => Self::Grpc,
+                _ => Self::Document,
+            };
+        }
+        match value.starts_with(b"application/connect+").then(|| connect::content_type(value)) {
+            Some(Some((codec, true))) => Self::ConnectStream(codec),
             _ => Self::Document,
         }
     }
@@ -190,6 +212,7 @@ impl Problem {
         match style {
             Style::Document => self.http(request_id),
             Style::Grpc => self.grpc(),
+            style => self.rpc(request_id, style),
         }
     }
 
@@ -200,6 +223,12 @@ impl Problem {
             StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        self.advise(headers);
+        response
+    }
+
+    /// What a caller can do next, as headers.
+    fn advise(&self, headers: &mut http::HeaderMap) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
@@ -217,7 +246,6 @@ impl Problem {
             }
             _ => {}
         }
-        response
     }
 
     fn grpc(&self) -> Response<Body> {
@@ -284,8 +312,6 @@ mod tests {
         let mut headers = http::HeaderMap::new();
         headers.insert("content-type", HeaderValue::from_static("application/grpc+proto"));
         assert_eq!(Style::of(&headers), Style::Grpc);
-        headers.insert("content-type", HeaderValue::from_static("application/grpc-web"));
-        assert_eq!(Style::of(&headers), Style::Document);
         let response = Problem::new(Code::PermissionDenied, "né\n").response(&ID, Style::Grpc);
         assert_eq!(
             (response.status().as_u16(), &response.headers()["grpc-status"]),

@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub)] // Every test file uses its own part.
 #![allow(clippy::unwrap_used)] // A panic is a test's failure.
 
+pub mod odd;
+
 use crate::support::{self, AI_SECRET, SECRET, Upstream};
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::stream;
@@ -37,6 +39,8 @@ pub struct Sample {
 pub struct Seen {
     heads: Mutex<Vec<HeaderMap>>,
     cancelled: Mutex<Vec<Instant>>,
+    /// Messages of a flood that were taken.
+    pub produced: std::sync::atomic::AtomicUsize,
 }
 
 impl Seen {
@@ -47,6 +51,10 @@ impl Seen {
 
     pub fn calls(&self) -> usize {
         self.heads.lock().unwrap().len()
+    }
+
+    pub fn cancellations(&self) -> usize {
+        self.cancelled.lock().unwrap().len()
     }
 
     /// When the first call was cancelled.
@@ -103,10 +111,24 @@ async fn answer(request: Request<Incoming>, seen: Arc<Seen>) -> Response<Content
     }
     seen.heads.lock().unwrap().push(head.headers.clone());
     if head.uri.path().ends_with("/Converse") {
-        let echoed = body.map_err(|_| unreachable!("the test ends its stream"));
-        return response(stream_of(echoed.into_data_stream(), seen));
+        use futures_util::StreamExt;
+        // A broken stream is not ended by us.
+        let echoed = body.into_data_stream().then(|data| async {
+            match data {
+                Ok(data) => Ok(data),
+                Err(_) => pending().await,
+            }
+        });
+        return response(stream_of(echoed, seen));
+    }
+    if head.uri.path().ends_with("/Stall") {
+        let _cancellation = Cancellation(Some(seen));
+        return pending().await;
     }
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    if let Some(odd) = odd::answer(head.uri.path(), &body, &seen) {
+        return odd;
+    }
     let sample = Sample::decode(body.get(5..).unwrap_or_default()).unwrap();
     let streaming = head.uri.path().ends_with("/Watch") || head.uri.path().ends_with("/Mine");
     match sample.text.as_str() {

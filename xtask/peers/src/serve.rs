@@ -68,7 +68,8 @@ pub(crate) fn run(upstream: &str) -> Result<()> {
             .with_state(shared);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         println!("{}", serde_json::json!({"port": listener.local_addr()?.port()}));
-        axum::serve(axum::serve::ListenerExt::tap_io(listener, |stream| drop(stream.set_nodelay(true))), app).await?;
+        axum::serve(axum::serve::ListenerExt::tap_io(listener, |stream| drop(stream.set_nodelay(true))), app)
+            .await?;
         Ok(())
     })
 }
@@ -131,11 +132,8 @@ async fn echo(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes
     }
     metadata.insert("x-hybrid-identity", shared.identity.clone());
     metadata.insert("grpc-timeout", HeaderValue::from_static("29999m"));
-    let request = tonic::Request::from_parts(
-        MetadataMap::from_headers(metadata),
-        tonic::Extensions::default(),
-        order,
-    );
+    let request =
+        tonic::Request::from_parts(MetadataMap::from_headers(metadata), tonic::Extensions::default(), order);
     let mut client = Grpc::new(shared.channel.clone());
     if client.ready().await.is_err() {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();

@@ -20,6 +20,7 @@
 //! - `plan`: the tables · `wire`: the encoding · `to_json`, `from_json`: the two passes · `codec`: a message type, both ways
 //! - `query`, `request`: a request's parts to one message · `http_body`: raw content · `time`, `field_mask`: text forms
 //! - [`openapi`]: the contract as an OpenAPI 3.1 document
+//! - [`envelope`], [`grpc_web`], [`connect`], [`gzip`]: the forms of the protocols that browsers and SDKs speak
 //! - [`status`]: gRPC status codes, their HTTP equivalents, and rich error details
 //!
 //! ```
@@ -42,10 +43,14 @@
 mod access;
 mod binding;
 mod codec;
+pub mod connect;
 mod contract;
+pub mod envelope;
 mod error;
 mod field_mask;
 mod from_json;
+pub mod grpc_web;
+pub mod gzip;
 mod http_body;
 mod load;
 pub mod openapi;

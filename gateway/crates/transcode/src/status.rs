@@ -99,8 +99,7 @@ impl Details {
     /// Decodes the value of a `grpc-status-details-bin` trailer. What cannot be read is left out: details only help,
     /// and the status stands without them.
     pub fn from_trailer(value: &[u8]) -> Self {
-        let bytes = BINARY_METADATA.decode(value).unwrap_or_default();
-        Self::from_status(&bytes)
+        Self::from_status(&decode_binary(value))
     }
 
     /// Decodes an encoded `google.rpc.Status`.
@@ -128,6 +127,11 @@ impl Details {
 
     /// Encodes code, message and violations for a `grpc-status-details-bin` trailer.
     pub fn to_trailer(&self, code: Code, message: &str) -> String {
+        encode_binary(&self.to_status(code, message))
+    }
+
+    /// Encodes them as a `google.rpc.Status`.
+    pub fn to_status(&self, code: Code, message: &str) -> Vec<u8> {
         let mut details = vec![];
         if !self.violations.is_empty() {
             let field_violations = self.violations.iter().cloned().map(FieldViolation::from).collect();
@@ -143,9 +147,25 @@ impl Details {
         if let Some(reason) = &self.reason {
             details.push(Any::pack("google.rpc.ErrorInfo", &ErrorInfo { reason: reason.clone() }));
         }
-        let status = Status { code: code.number(), message: message.to_owned(), details };
-        BINARY_METADATA.encode(status.encode_to_vec())
+        Status { code: code.number(), message: message.to_owned(), details }.encode_to_vec()
     }
+}
+
+/// A `-bin` header's value.
+pub(crate) fn encode_binary(value: &[u8]) -> String {
+    BINARY_METADATA.encode(value)
+}
+
+/// What a `-bin` header's value says; nothing where it cannot be read.
+pub(crate) fn decode_binary(value: &[u8]) -> Vec<u8> {
+    BINARY_METADATA.decode(value).unwrap_or_default()
+}
+
+/// The details of an encoded `google.rpc.Status`, each with its message's full name. None where it cannot be read.
+pub(crate) fn details(status: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let details = Status::decode(status).unwrap_or_default().details.into_iter();
+    let name = |url: &str| url.rsplit('/').next().unwrap_or_default().to_owned();
+    details.map(|any| (name(&any.type_url), any.value)).collect()
 }
 
 #[derive(Clone, PartialEq, Message)]

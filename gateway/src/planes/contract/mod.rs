@@ -1,18 +1,24 @@
 //! The AI and data plane: methods of protobuf contracts, reached as JSON over HTTP by their `google.api.http` rules,
-//! as event streams, and as native gRPC. It knows no method by name; the descriptors say everything.
+//! as event streams, and as native gRPC, gRPC-Web and Connect. It knows no method by name; the descriptors say everything.
 //!
 //! `find` says which method a request means, and who may call it; the edge checks that and then has it called.
 
+mod connect;
+mod grpc_web;
 mod headers;
 mod native;
 mod problems;
 mod read;
 mod stream;
 mod unary;
+mod wire;
 
 use crate::{
     config::Config,
-    edge::{Body, Context, Level, Problem, Rule, metrics::Metrics, metrics::RouteMetrics, problem::Style},
+    edge::{
+        Body, Context, Level, Problem, Rule, linger::Lingering, metrics::Metrics, metrics::RouteMetrics,
+        problem::Style,
+    },
     upstream::{Upstream, Upstreams, grpc},
 };
 use http::{Method, Request, Response};
@@ -79,8 +85,10 @@ pub struct Target {
     pub query_token: bool,
     /// The longest that the call may take: until the response of a unary method, until the end of a stream.
     pub budget: Duration,
+    /// The caller's protocol, in which errors are written too.
+    pub style: Style,
     endpoint: Arc<Endpoint>,
-    /// The HTTP binding; none for native gRPC.
+    /// The HTTP binding; none where the path names the method itself.
     matched: Option<Matched>,
 }
 
@@ -121,9 +129,10 @@ impl ContractPlane {
     /// Which method a request means.
     pub fn find<B>(&self, request: &Request<B>) -> Lookup {
         let path = request.uri().path();
-        if Style::of(request.headers()) == Style::Grpc {
+        let style = Style::of(request.headers());
+        if style != Style::Document {
             let endpoint = self.endpoints.get(path).filter(|_| request.method() == Method::POST);
-            return endpoint.map_or(Lookup::NotFound, |endpoint| Lookup::Found(Target::new(endpoint, None)));
+            return endpoint.map_or(Lookup::NotFound, |endpoint| Lookup::Found(Target::rpc(endpoint, style)));
         }
         match self.contract.route(request.method(), path) {
             Routed::Matched(matched) => match self.endpoints.get(matched.method().grpc_path().as_str()) {
@@ -143,7 +152,12 @@ impl ContractPlane {
                     allow => Lookup::MethodNotAllowed(allow),
                 }
             }
-            Routed::NotFound => Lookup::NotFound,
+            Routed::NotFound => match self.endpoints.get(path) {
+                Some(endpoint) if connect::is_meant(request) => {
+                    Lookup::Found(Target::rpc(endpoint, Style::ConnectUnary))
+                }
+                _ => Lookup::NotFound,
+            },
         }
     }
 
@@ -156,7 +170,15 @@ impl ContractPlane {
     ) -> Result<Response<Body>, Problem> {
         let endpoint = &target.endpoint;
         match target.matched {
-            None => native::serve(endpoint, request, context).await,
+            None if target.style == Style::Grpc => native::serve(endpoint, request, context).await,
+            None => {
+                let version = request.version();
+                let request = request.map(|body| Lingering::new(body, version));
+                match target.style {
+                    Style::GrpcWeb { text } => grpc_web::serve(endpoint, text, request, context).await,
+                    style => connect::serve(endpoint, style, request, context).await,
+                }
+            }
             Some(matched) if endpoint.method.is_server_streaming() => {
                 stream::serve(endpoint, matched, request, context).await
             }
@@ -184,6 +206,11 @@ impl ContractPlane {
 }
 
 impl Target {
+    /// The method itself, with no HTTP binding.
+    fn rpc(endpoint: &Arc<Endpoint>, style: Style) -> Self {
+        Self { style, ..Self::new(endpoint, None) }
+    }
+
     fn new(endpoint: &Arc<Endpoint>, matched: Option<Matched>) -> Self {
         let (limits, method) = (&endpoint.limits, &endpoint.method);
         let streaming = method.is_server_streaming() || method.is_client_streaming();
@@ -193,6 +220,7 @@ impl Target {
             metrics: Arc::clone(&endpoint.metrics),
             query_token: without_body && method.is_server_streaming(),
             budget: if streaming { limits.stream_max_age } else { limits.response },
+            style: Style::Document,
             endpoint: Arc::clone(endpoint),
             matched,
         }

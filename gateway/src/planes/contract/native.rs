@@ -61,7 +61,7 @@ pub(super) async fn serve(
 }
 
 /// Leaves what the upstream may see: the client's metadata, but no credentials and nothing of the connection.
-fn forwardable(headers: &mut HeaderMap) {
+pub(super) fn forwardable(headers: &mut HeaderMap) {
     edge_headers::strip(headers, edge_headers::scan(headers));
     for name in [header::AUTHORIZATION, header::COOKIE, header::HOST, header::FORWARDED, REQUEST_TIMEOUT] {
         headers.remove(name);

@@ -117,7 +117,8 @@ fn hides_message(code: Code) -> bool {
     matches!(code, Code::Unknown | Code::Internal | Code::DataLoss | Code::BadGateway)
 }
 
-fn capitalised(text: &str) -> String {
+/// An error's text as a sentence.
+pub(super) fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), letters.as_str()))
 }
