@@ -10,6 +10,7 @@ use crate::{
     Access, LoadError, TranscodeError,
     access::AccessReader,
     binding::{Binding, Body},
+    event_id::{EventIdReader, IdField},
     http_body,
     http_body::HttpBody,
     load, request, response,
@@ -32,6 +33,8 @@ pub struct Method {
     package: String,
     grpc_path: PathAndQuery,
     access: Access,
+    event_id: Option<IdField>,
+    resume_from: Option<IdField>,
 }
 
 /// An HTTP route of a contract, for listings.
@@ -70,7 +73,7 @@ pub struct Matched {
 impl Contract {
     /// Compiles folders of `.proto` files (each folder is an import root) and descriptor sets (`.binpb`) into one contract.
     ///
-    /// `google/api/*` and `hybrid/options/v1/access.proto` need not be among them: copies are built in.
+    /// `google/api/*` and `hybrid/options/v1/*` need not be among them: copies are built in.
     /// Blocking; fails on the first thing wrong, naming the file or method.
     pub fn compile(paths: &[impl AsRef<Path>]) -> Result<Self, LoadError> {
         Self::from_pool(&load::paths(paths)?)
@@ -91,7 +94,7 @@ impl Contract {
 
     fn from_pool(pool: &DescriptorPool) -> Result<Self, LoadError> {
         let access = AccessReader::new(pool);
-        let rules = load::HttpRules::new(pool);
+        let (rules, ids) = (load::HttpRules::new(pool), EventIdReader::new(pool));
         let mut contract = Self {
             methods: vec![],
             by_grpc_path: HashMap::new(),
@@ -99,7 +102,7 @@ impl Contract {
             router: Router::default(),
         };
         for descriptor in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
-            let method = Arc::new(Method::new(descriptor, &access)?);
+            let method = Arc::new(Method::new(descriptor, &access, &ids)?);
             for rule in rules.read(&method.descriptor) {
                 let binding = Arc::new(Binding::new(&method, &method.descriptor, rule)?);
                 contract.router.insert(&binding)?;
@@ -146,14 +149,18 @@ impl Contract {
 }
 
 impl Method {
-    fn new(descriptor: MethodDescriptor, access: &AccessReader) -> Result<Self, LoadError> {
+    fn new(
+        descriptor: MethodDescriptor,
+        access: &AccessReader,
+        ids: &EventIdReader,
+    ) -> Result<Self, LoadError> {
+        let rule = |problem| LoadError::Rule { method: descriptor.full_name().to_owned(), problem };
         let path = format!("/{}/{}", descriptor.parent_service().full_name(), descriptor.name());
-        let grpc_path = path.parse().map_err(|_| LoadError::Rule {
-            method: descriptor.full_name().to_owned(),
-            problem: format!("{path} is not a valid URL path"),
-        })?;
+        let grpc_path = path.parse().map_err(|_| rule(format!("{path} is not a valid URL path")))?;
         let package = descriptor.parent_service().package_name().to_owned();
-        Ok(Self { access: access.read(&descriptor), package, grpc_path, descriptor })
+        let event_id = ids.event_id(&descriptor.output()).map_err(rule)?;
+        let resume_from = ids.resume_from(&descriptor.input()).map_err(rule)?;
+        Ok(Self { access: access.read(&descriptor), package, grpc_path, event_id, resume_from, descriptor })
     }
 
     /// `hybrid.ai.v1.TextService.Embed`
@@ -250,6 +257,16 @@ impl Matched {
     /// [`Self::decode_response`], appended to what is there: for streams. On failure `out` is as it was.
     pub fn append_response(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), TranscodeError> {
         response::append(&self.binding.output, self.binding.response_body.as_ref(), message, out)
+    }
+
+    /// Appends the id that the response's marked field gives it, as one line's text; false where it has none.
+    pub fn append_event_id(&self, message: &[u8], out: &mut Vec<u8>) -> bool {
+        self.method().event_id.as_ref().is_some_and(|field| field.append(message, out))
+    }
+
+    /// Sets the request's marked field, if there is one and the client left it out, to where its stream broke off.
+    pub fn resume(&self, message: &mut Vec<u8>, last_event_id: &str) -> Result<(), TranscodeError> {
+        self.method().resume_from.as_ref().map_or(Ok(()), |field| field.resume(message, last_event_id))
     }
 
     /// Builds a later message of a request stream: from the body alone. Path and query are in the first message, which

@@ -15,6 +15,7 @@
 //! - `load`: files to a descriptor pool · `contract`, `binding`: the pool to methods and routes · `access`: the option
 //! - `template`, `router`: path templates and the trie that finds them
 //! - `json`, `scalar`, `query`, `request`: requests to protobuf · `response`: protobuf to JSON
+//! - `http_body`, `event_id`: raw content, and the ids of events, on the wire
 //! - [`status`]: gRPC status codes, their HTTP equivalents, and rich error details
 //!
 //! ```
@@ -38,6 +39,7 @@ mod access;
 mod binding;
 mod contract;
 mod error;
+mod event_id;
 mod http_body;
 mod json;
 mod load;
