@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub)] // Every test file uses its own part.
 #![allow(clippy::unwrap_used)] // A panic is a test's failure.
 
+pub mod streams;
+
 use crate::support::{self, AI_SECRET, SECRET, Upstream};
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::stream;
@@ -16,7 +18,10 @@ use std::{
     future::pending,
     net::SocketAddr,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 use transcode::{Violation, status::Code, status::Details};
@@ -37,6 +42,7 @@ pub struct Sample {
 pub struct Seen {
     heads: Mutex<Vec<HeaderMap>>,
     cancelled: Mutex<Vec<Instant>>,
+    messages: AtomicUsize,
 }
 
 impl Seen {
@@ -47,6 +53,24 @@ impl Seen {
 
     pub fn calls(&self) -> usize {
         self.heads.lock().unwrap().len()
+    }
+
+    /// How many messages of request streams the upstream has read.
+    pub fn messages(&self) -> usize {
+        self.messages.load(Relaxed)
+    }
+
+    fn read(&self) {
+        self.messages.fetch_add(1, Relaxed);
+    }
+
+    /// How long after `moment` the last call was cancelled.
+    pub fn cancelled_after(&self, moment: Instant) -> Duration {
+        self.cancelled.lock().unwrap().last().unwrap().saturating_duration_since(moment)
+    }
+
+    pub fn cancellations(&self) -> usize {
+        self.cancelled.lock().unwrap().len()
     }
 
     /// When the first call was cancelled.
@@ -102,6 +126,9 @@ async fn answer(request: Request<Incoming>, seen: Arc<Seen>) -> Response<Content
         return response;
     }
     seen.heads.lock().unwrap().push(head.headers.clone());
+    if let Some(method) = head.uri.path().strip_prefix("/lab.v1.StreamService/") {
+        return streams::answer(method, body, seen).await;
+    }
     if head.uri.path().ends_with("/Converse") {
         let echoed = body.map_err(|_| unreachable!("the test ends its stream"));
         return response(stream_of(echoed.into_data_stream(), seen));

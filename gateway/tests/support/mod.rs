@@ -163,6 +163,7 @@ pub async fn nobody() -> SocketAddr {
 }
 
 /// A whole response.
+#[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,

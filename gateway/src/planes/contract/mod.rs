@@ -3,12 +3,19 @@
 //!
 //! `find` says which method a request means, and who may call it; the edge checks that and then has it called.
 
+mod accept;
+mod events;
+mod form;
 mod headers;
+mod lines;
+mod messages;
 mod native;
 mod problems;
 mod read;
+mod request;
 mod stream;
 mod unary;
+mod upload;
 
 use crate::{
     config::Config,
@@ -160,7 +167,7 @@ impl ContractPlane {
             Some(matched) if endpoint.method.is_server_streaming() => {
                 stream::serve(endpoint, matched, request, context).await
             }
-            Some(matched) => unary::serve(endpoint, &matched, request, context).await,
+            Some(matched) => unary::serve(endpoint, matched, request, context).await,
         }
     }
 
