@@ -89,6 +89,12 @@ pub(super) fn unread() -> Problem {
     Problem::new(Code::Cancelled, "The stream was not read.")
 }
 
+/// A message after the request's end.
+pub(super) fn no_more_messages(streaming: bool) -> Problem {
+    let detail = if streaming { "The request stream has ended." } else { "This method takes one message." };
+    Problem::new(Code::InvalidArgument, detail)
+}
+
 fn broken(endpoint: &Endpoint, cause: &(dyn Error + 'static)) -> Problem {
     tracing::warn!(upstream = endpoint.upstream.name, cause, "the connection to the upstream broke");
     Problem::new(Code::BadGateway, "The connection to the upstream broke.")
