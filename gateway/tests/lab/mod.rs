@@ -43,6 +43,7 @@ pub struct Seen {
     heads: Mutex<Vec<HeaderMap>>,
     cancelled: Mutex<Vec<Instant>>,
     messages: AtomicUsize,
+    sent: AtomicUsize,
 }
 
 impl Seen {
@@ -62,6 +63,25 @@ impl Seen {
 
     fn read(&self) {
         self.messages.fetch_add(1, Relaxed);
+    }
+
+    /// Bytes of streamed answers.
+    pub fn sent(&self) -> usize {
+        self.sent.load(Relaxed)
+    }
+
+    /// Waits until nothing more is sent: whoever should be held back is.
+    pub async fn settled(&self) {
+        support::within(async {
+            loop {
+                let before = self.sent();
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                if self.sent() < before + 10_000 {
+                    return;
+                }
+            }
+        })
+        .await;
     }
 
     /// How long after `moment` the last call was cancelled.
@@ -174,7 +194,7 @@ fn refuse() -> Response<Content> {
 
 /// `number` messages; then what `text` says: an end, a failure, silence, or more of them every 5 ms.
 fn events(sample: Sample, seen: Arc<Seen>) -> Content {
-    let cancellation = Cancellation(Some(seen));
+    let cancellation = Cancellation(Some(Arc::clone(&seen)));
     let body = stream::unfold((0, sample, cancellation), |(index, sample, mut cancellation)| async move {
         let message = || Frame::data(frame(&Sample { number: index, ..sample.clone() }.encode_to_vec()));
         let next = if index < sample.number {
@@ -195,7 +215,11 @@ fn events(sample: Sample, seen: Arc<Seen>) -> Content {
         };
         Some((Ok(next), (index + 1, sample, cancellation)))
     });
-    StreamBody::new(body).boxed()
+    let counted = move |frame: &Result<Frame<Bytes>, Infallible>| {
+        let size = frame.as_ref().ok().and_then(Frame::data_ref).map_or(0, Bytes::len);
+        seen.sent.fetch_add(size, Relaxed);
+    };
+    StreamBody::new(futures_util::StreamExt::inspect(body, counted)).boxed()
 }
 
 fn whole(frames: Vec<Bytes>) -> Content {
