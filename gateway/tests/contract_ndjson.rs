@@ -4,7 +4,12 @@
 mod lab;
 mod support;
 
+use bytes::Bytes;
+use futures_util::stream;
 use http::Request;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use lab::{Seen, read_text};
 use serde_json::{Value, json};
 use std::{
@@ -291,4 +296,34 @@ async fn events_carry_the_ids_of_their_messages_and_a_reader_resumes_after_the_l
     let answer = resume("/v1/lab:watch?text=t&number=1", "41").await;
     assert_eq!(answer.status.as_u16(), 200, "where the contract says nothing, the header means nothing");
     assert!(text(&answer).starts_with("data: "));
+}
+
+#[tokio::test]
+async fn both_directions_go_at_once_on_http_2_and_a_reset_cancels_the_call() {
+    let (edge, _upstream, seen) = edge("").await;
+    let stream = TcpStream::connect(edge.at.public).await.unwrap();
+    let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let (mut client, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel::<Result<Bytes, std::io::Error>>();
+    let lines = stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|line| (line.map(Frame::data), receiver))
+    });
+    let request = Request::post(format!("http://{}/v1/lab:converse", edge.at.public))
+        .header("content-type", "application/x-ndjson")
+        .header("accept", "text/event-stream")
+        .body(StreamBody::new(Box::pin(lines)))
+        .unwrap();
+    sender.send(Ok("{\"number\":1}\n".into())).unwrap();
+    let mut answer = within(client.send_request(request)).await.unwrap().into_body();
+    for number in 1..=3 {
+        let data = within(answer.frame()).await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(data, format!("data: {{\"number\":{number}}}\n\n"));
+        sender.send(Ok(format!("{{\"number\":{}}}\n", number + 1).into())).unwrap();
+    }
+    let left = Instant::now();
+    // A body that fails resets its stream.
+    sender.send(Err(std::io::Error::other("gone"))).unwrap();
+    until(|| seen.cancellations() == 1).await;
+    assert!(seen.cancelled_after(left) < Duration::from_millis(50), "{:?}", seen.cancelled_after(left));
 }

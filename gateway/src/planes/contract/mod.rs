@@ -6,6 +6,7 @@
 mod accept;
 mod events;
 mod form;
+mod frames;
 mod headers;
 mod inbound;
 mod lines;
