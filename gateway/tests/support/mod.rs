@@ -240,6 +240,18 @@ pub async fn within<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(10), what).await.expect("nothing happened for 10 s")
 }
 
+/// Fails unless what is measured takes less than 50 ms. Up to five times: a busy machine can only add to it.
+pub async fn within_50_ms(measure: impl AsyncFn() -> Duration) {
+    let mut best = Duration::MAX;
+    for _ in 0..5 {
+        best = best.min(measure().await);
+        if best < Duration::from_millis(50) {
+            return;
+        }
+    }
+    panic!("{best:?} at best");
+}
+
 /// Waits until `done` holds.
 pub async fn until(mut done: impl FnMut() -> bool) {
     within(async {
