@@ -8,7 +8,7 @@ use crate::{
     identity::DevIssuer,
     listen::{Listening, Registry, bind},
     pages,
-    planes::web::Tunnels,
+    planes::{contract::Sockets, web::Tunnels},
     reload::Reloader,
     snapshot::{Lasting, Snapshot},
 };
@@ -24,6 +24,9 @@ use std::{
     time::Duration,
 };
 use tokio::{task::JoinHandle, time::Instant};
+
+/// Before the end of a drain, open WebSockets are told to close.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// How a gateway is started.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +55,7 @@ pub struct Gateway {
     reloader: Arc<Reloader>,
     registries: [Arc<Registry>; 2],
     tunnels: Arc<Tunnels>,
+    sockets: Arc<Sockets>,
     tasks: Vec<JoinHandle<()>>,
     log_writer: Option<std::thread::JoinHandle<()>>,
 }
@@ -68,9 +72,15 @@ impl Gateway {
         }
         let metrics = Arc::new(Metrics::default());
         let tunnels = Tunnels::new(Arc::clone(&metrics));
+        let sockets = Sockets::new(Arc::clone(&metrics));
         let dev_secret =
             (options.dev_issuer && config.identity.hs256_secret.is_none()).then(random_secret).transpose()?;
-        let lasting = Lasting { metrics: Arc::clone(&metrics), tunnels: Arc::clone(&tunnels), dev_secret };
+        let lasting = Lasting {
+            metrics: Arc::clone(&metrics),
+            tunnels: Arc::clone(&tunnels),
+            sockets: Arc::clone(&sockets),
+            dev_secret,
+        };
         let (log, log_writer) = access_log(&config, &metrics);
         let snapshot = Snapshot::build(config, &lasting, None).map_err(anyhow::Error::msg)?;
         let bound = |address: SocketAddr, key: &str| {
@@ -108,7 +118,7 @@ impl Gateway {
         let state = admin::State::new(Arc::clone(&reloader), metrics, options.dev_issuer);
         tasks.push(tokio::spawn(admin::serve(admin, state)));
         tracing::info!(public = %addresses.public, internal = %addresses.internal, admin = %addresses.admin, "listening");
-        Ok(Self { addresses, front, reloader, registries, tunnels, tasks, log_writer })
+        Ok(Self { addresses, front, reloader, registries, tunnels, sockets, tasks, log_writer })
     }
 
     /// Builds everything that a start would, contracts included, and starts nothing.
@@ -141,8 +151,16 @@ impl Gateway {
         }
         self.registries.iter().for_each(|registry| registry.wake());
         let until = Instant::now() + bound;
-        let open = || self.registries.iter().map(|r| r.count()).sum::<usize>() + self.tunnels.count();
+        let open = || {
+            let connections = self.registries.iter().map(|r| r.count()).sum::<usize>();
+            connections + self.tunnels.count() + self.sockets.count()
+        };
+        // A closing handshake is part of the drain, so it begins before the bound.
+        let goodbye = until - (bound / 4).min(GOODBYE);
         while open() > 0 && Instant::now() < until {
+            if Instant::now() >= goodbye {
+                self.sockets.stop();
+            }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         if open() > 0 {
@@ -167,7 +185,8 @@ impl Gateway {
 fn built(config: Config) -> anyhow::Result<Snapshot> {
     let metrics = Arc::new(Metrics::default());
     let tunnels = Tunnels::new(Arc::clone(&metrics));
-    let lasting = Lasting { metrics, tunnels, dev_secret: None };
+    let sockets = Sockets::new(Arc::clone(&metrics));
+    let lasting = Lasting { metrics, tunnels, sockets, dev_secret: None };
     Snapshot::build(config, &lasting, None).map_err(anyhow::Error::msg)
 }
 

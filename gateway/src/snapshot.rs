@@ -6,7 +6,7 @@ use crate::{
     identity::{External, Services},
     pages,
     planes::{
-        contract::ContractPlane,
+        contract::{ContractPlane, Sockets},
         web::{Routes, Tunnels, WebPlane},
     },
     upstream::Upstreams,
@@ -35,6 +35,7 @@ pub(crate) struct Snapshot {
 pub(crate) struct Lasting {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tunnels: Arc<Tunnels>,
+    pub(crate) sockets: Arc<Sockets>,
     /// The HS256 secret in force when none is configured: the development issuer's own.
     pub(crate) dev_secret: Option<Vec<u8>>,
 }
@@ -74,7 +75,8 @@ impl Snapshot {
             services,
             routes: Routes::build(&config, &upstreams, metrics),
             web: WebPlane { tunnel, tunnels: Arc::clone(&lasting.tunnels) },
-            contract: ContractPlane::build(&config, &upstreams, metrics).map_err(|e| e.to_string())?,
+            contract: ContractPlane::build(&config, &upstreams, metrics, &lasting.sockets)
+                .map_err(|e| e.to_string())?,
             samples: pages::samples(config.page.samples.as_deref()),
             openapi: OnceLock::new(),
             own: metrics.route("own"),

@@ -273,7 +273,7 @@ impl Default for Contracts {
         Self {
             paths: List::default(),
             packages: BTreeMap::new(),
-            first_event: secs(10),
+            first_event: secs(5),
             heartbeat: secs(15),
             stream_idle: secs(120),
             stream_max_age: secs(3600),

@@ -28,6 +28,10 @@ pub struct Metrics {
     pub tunnels: AtomicI64,
     /// Tunnels opened.
     pub tunnels_total: AtomicU64,
+    /// Open WebSockets that carry a contract's calls.
+    pub sockets: AtomicI64,
+    /// Such WebSockets opened.
+    pub sockets_total: AtomicU64,
     /// Access log lines that were dropped because the writer was behind.
     pub log_dropped: AtomicU64,
     /// Reloads that took effect, and that were refused.
@@ -76,6 +80,8 @@ impl Default for Metrics {
             connections: Default::default(),
             tunnels: AtomicI64::new(0),
             tunnels_total: AtomicU64::new(0),
+            sockets: AtomicI64::new(0),
+            sockets_total: AtomicU64::new(0),
             log_dropped: AtomicU64::new(0),
             reloads: Default::default(),
         }
@@ -123,6 +129,10 @@ impl Metrics {
         let _ = writeln!(out, "gateway_tunnels {}", self.tunnels.load(Relaxed));
         head(&mut out, "gateway_tunnels_total", "counter", "WebSocket tunnels opened.");
         let _ = writeln!(out, "gateway_tunnels_total {}", self.tunnels_total.load(Relaxed));
+        head(&mut out, "gateway_websockets", "gauge", "Open WebSockets that carry a contract's calls.");
+        let _ = writeln!(out, "gateway_websockets {}", self.sockets.load(Relaxed));
+        head(&mut out, "gateway_websockets_total", "counter", "WebSockets opened for a contract's calls.");
+        let _ = writeln!(out, "gateway_websockets_total {}", self.sockets_total.load(Relaxed));
         head(&mut out, "gateway_log_dropped_total", "counter", "Access log lines dropped.");
         let _ = writeln!(out, "gateway_log_dropped_total {}", self.log_dropped.load(Relaxed));
         head(&mut out, "gateway_reloads_total", "counter", "Reloads of the configuration.");

@@ -39,6 +39,8 @@ catalogue! {
     InvalidArgument = "invalid_argument", 400, 3, "Invalid request";
     /// The content type is not one that the route reads.
     UnsupportedMediaType = "unsupported_media_type", 415, 3, "Unsupported media type";
+    /// None of the forms that the client accepts is there; `detail` says which are.
+    NotAcceptable = "not_acceptable", 406, 3, "Not acceptable";
     /// A valid token is needed.
     Unauthenticated = "unauthenticated", 401, 16, "Not authenticated";
     /// The token was valid once.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // A panic is a test's failure.
 
 pub mod odd;
+pub mod streams;
 
 use crate::support::{self, AI_SECRET, SECRET, Upstream};
 use bytes::{Buf, Bytes, BytesMut};
@@ -18,7 +19,10 @@ use std::{
     future::pending,
     net::SocketAddr,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 use transcode::{Violation, status::Code, status::Details};
@@ -41,6 +45,8 @@ pub struct Seen {
     cancelled: Mutex<Vec<Instant>>,
     /// Messages of a flood that were taken.
     pub produced: std::sync::atomic::AtomicUsize,
+    messages: AtomicUsize,
+    sent: AtomicUsize,
 }
 
 impl Seen {
@@ -51,6 +57,39 @@ impl Seen {
 
     pub fn calls(&self) -> usize {
         self.heads.lock().unwrap().len()
+    }
+
+    /// How many messages of request streams the upstream has read.
+    pub fn messages(&self) -> usize {
+        self.messages.load(Relaxed)
+    }
+
+    fn read(&self) {
+        self.messages.fetch_add(1, Relaxed);
+    }
+
+    /// Bytes of streamed answers.
+    pub fn sent(&self) -> usize {
+        self.sent.load(Relaxed)
+    }
+
+    /// Waits until nothing more is sent: whoever should be held back is.
+    pub async fn settled(&self) {
+        support::within(async {
+            loop {
+                let before = self.sent();
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                if self.sent() < before + 10_000 {
+                    return;
+                }
+            }
+        })
+        .await;
+    }
+
+    /// How long after `moment` the last call was cancelled.
+    pub fn cancelled_after(&self, moment: Instant) -> Duration {
+        self.cancelled.lock().unwrap().last().unwrap().saturating_duration_since(moment)
     }
 
     pub fn cancellations(&self) -> usize {
@@ -110,6 +149,9 @@ async fn answer(request: Request<Incoming>, seen: Arc<Seen>) -> Response<Content
         return response;
     }
     seen.heads.lock().unwrap().push(head.headers.clone());
+    if let Some(method) = head.uri.path().strip_prefix("/lab.v1.StreamService/") {
+        return streams::answer(method, body, seen).await;
+    }
     if head.uri.path().ends_with("/Converse") {
         use futures_util::StreamExt;
         // A broken stream is not ended by us.
@@ -169,7 +211,7 @@ fn refuse() -> Response<Content> {
 
 /// `number` messages; then what `text` says: an end, a failure, silence, or more of them every 5 ms.
 fn events(sample: Sample, seen: Arc<Seen>) -> Content {
-    let cancellation = Cancellation(Some(seen));
+    let cancellation = Cancellation(Some(Arc::clone(&seen)));
     let body = stream::unfold((0, sample, cancellation), |(index, sample, mut cancellation)| async move {
         let message = || Frame::data(frame(&Sample { number: index, ..sample.clone() }.encode_to_vec()));
         let next = if index < sample.number {
@@ -190,7 +232,11 @@ fn events(sample: Sample, seen: Arc<Seen>) -> Content {
         };
         Some((Ok(next), (index + 1, sample, cancellation)))
     });
-    StreamBody::new(body).boxed()
+    let counted = move |frame: &Result<Frame<Bytes>, Infallible>| {
+        let size = frame.as_ref().ok().and_then(Frame::data_ref).map_or(0, Bytes::len);
+        seen.sent.fetch_add(size, Relaxed);
+    };
+    StreamBody::new(futures_util::StreamExt::inspect(body, counted)).boxed()
 }
 
 fn whole(frames: Vec<Bytes>) -> Content {

@@ -10,6 +10,7 @@ use crate::{
     Access, Codec, LoadError, TranscodeError, Unknown,
     access::AccessReader,
     binding::{Binding, Body},
+    event_id::{EventIdReader, IdField},
     http_body,
     http_body::HttpBody,
     load,
@@ -37,6 +38,8 @@ pub struct Method {
     package: String,
     grpc_path: PathAndQuery,
     access: Access,
+    event_id: Option<IdField>,
+    resume_from: Option<IdField>,
 }
 
 /// An HTTP route of a contract, for listings.
@@ -75,7 +78,7 @@ pub struct Matched {
 impl Contract {
     /// Compiles folders of `.proto` files (each folder is an import root) and descriptor sets (`.binpb`) into one contract.
     ///
-    /// `google/api/*` and `hybrid/options/v1/access.proto` need not be among them: copies are built in.
+    /// `google/api/*` and `hybrid/options/v1/*` need not be among them: copies are built in.
     /// Blocking; fails on the first thing wrong, naming the file or method.
     pub fn compile(paths: &[impl AsRef<Path>]) -> Result<Self, LoadError> {
         Self::from_pool(&load::paths(paths)?)
@@ -96,7 +99,7 @@ impl Contract {
 
     fn from_pool(pool: &DescriptorPool) -> Result<Self, LoadError> {
         let access = AccessReader::new(pool);
-        let rules = load::HttpRules::new(pool);
+        let (rules, ids) = (load::HttpRules::new(pool), EventIdReader::new(pool));
         let plans = Arc::new(Plans::new(pool));
         let mut contract = Self {
             plans: Arc::clone(&plans),
@@ -106,7 +109,7 @@ impl Contract {
             router: Router::default(),
         };
         for descriptor in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
-            let method = Arc::new(Method::new(descriptor, &access, &plans)?);
+            let method = Arc::new(Method::new(descriptor, &access, &ids, &plans)?);
             for rule in rules.read(&method.descriptor) {
                 let binding = Arc::new(Binding::new(&method, &method.descriptor, rule)?);
                 contract.router.insert(&binding)?;
@@ -165,22 +168,22 @@ impl Method {
     fn new(
         descriptor: MethodDescriptor,
         access: &AccessReader,
+        ids: &EventIdReader,
         plans: &Arc<Plans>,
     ) -> Result<Self, LoadError> {
+        let rule = |problem| LoadError::Rule { method: descriptor.full_name().to_owned(), problem };
         let codec = |message: MessageDescriptor| {
-            Codec::new(plans, message.full_name()).ok_or_else(|| LoadError::Rule {
-                method: descriptor.full_name().to_owned(),
-                problem: format!("{} is not defined", message.full_name()),
-            })
+            let undefined = || rule(format!("{} is not defined", message.full_name()));
+            Codec::new(plans, message.full_name()).ok_or_else(undefined)
         };
         let (input, output) = (codec(descriptor.input())?, codec(descriptor.output())?);
         let path = format!("/{}/{}", descriptor.parent_service().full_name(), descriptor.name());
-        let grpc_path = path.parse().map_err(|_| LoadError::Rule {
-            method: descriptor.full_name().to_owned(),
-            problem: format!("{path} is not a valid URL path"),
-        })?;
+        let grpc_path = path.parse().map_err(|_| rule(format!("{path} is not a valid URL path")))?;
         let package = descriptor.parent_service().package_name().to_owned();
-        Ok(Self { access: access.read(&descriptor), package, grpc_path, input, output, descriptor })
+        let event_id = ids.event_id(&descriptor.output()).map_err(rule)?;
+        let resume_from = ids.resume_from(&descriptor.input()).map_err(rule)?;
+        let access = access.read(&descriptor);
+        Ok(Self { access, package, grpc_path, input, output, event_id, resume_from, descriptor })
     }
 
     pub(crate) fn descriptor(&self) -> &MethodDescriptor {
@@ -292,6 +295,16 @@ impl Matched {
     pub fn append_response(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), TranscodeError> {
         let compiled = &self.binding.compiled;
         compiled.output.append(compiled.response_body, message, out)
+    }
+
+    /// Appends the id that the response's marked field gives it, as one line's text; false where it has none.
+    pub fn append_event_id(&self, message: &[u8], out: &mut Vec<u8>) -> bool {
+        self.method().event_id.as_ref().is_some_and(|field| field.append(message, out))
+    }
+
+    /// Sets the request's marked field, if there is one and the client left it out, to where its stream broke off.
+    pub fn resume(&self, message: &mut Vec<u8>, last_event_id: &str) -> Result<(), TranscodeError> {
+        self.method().resume_from.as_ref().map_or(Ok(()), |field| field.resume(message, last_event_id))
     }
 
     /// Builds a later message of a request stream: from the body alone. Path and query are in the first message, which

@@ -21,6 +21,7 @@
 //! - `query`, `request`: a request's parts to one message · `http_body`: raw content · `time`, `field_mask`: text forms
 //! - [`openapi`]: the contract as an OpenAPI 3.1 document
 //! - [`envelope`], [`grpc_web`], [`connect`], [`gzip`]: the forms of the protocols that browsers and SDKs speak
+//! - `event_id`: the ids of events, on the wire
 //! - [`status`]: gRPC status codes, their HTTP equivalents, and rich error details
 //!
 //! ```
@@ -47,6 +48,7 @@ pub mod connect;
 mod contract;
 pub mod envelope;
 mod error;
+mod event_id;
 mod field_mask;
 mod from_json;
 pub mod grpc_web;

@@ -16,11 +16,12 @@ use protox::{
 use crate::LoadError;
 
 /// The annotations' own files, so that a team's folder needs no copy of them.
-const BUNDLED: [(&str, &str); 4] = [
+const BUNDLED: [(&str, &str); 5] = [
     ("google/api/annotations.proto", include_str!("../../../../proto/google/api/annotations.proto")),
     ("google/api/http.proto", include_str!("../../../../proto/google/api/http.proto")),
     ("google/api/httpbody.proto", include_str!("../../../../proto/google/api/httpbody.proto")),
     ("hybrid/options/v1/access.proto", include_str!("../../../../proto/hybrid/options/v1/access.proto")),
+    ("hybrid/options/v1/stream.proto", include_str!("../../../../proto/hybrid/options/v1/stream.proto")),
 ];
 
 /// Compiles folders and descriptor sets into one pool.

@@ -3,15 +3,30 @@
 //!
 //! `find` says which method a request means, and who may call it; the edge checks that and then has it called.
 
+mod accept;
 mod connect;
+mod events;
+mod form;
+mod frames;
 mod grpc_web;
 mod headers;
+mod inbound;
+mod lines;
+mod messages;
 mod native;
+mod piped;
 mod problems;
+mod pulse;
 mod read;
+mod request;
+mod socket;
 mod stream;
 mod unary;
+mod upload;
+mod websocket;
 mod wire;
+
+pub use websocket::Sockets;
 
 use crate::{
     config::Config,
@@ -29,6 +44,7 @@ use transcode::{Access, Contract, Matched, Routed};
 /// All contracts of a configuration. A reload builds another one and swaps it; calls under way keep theirs.
 pub struct ContractPlane {
     contract: Contract,
+    sockets: Arc<Sockets>,
     /// By gRPC path; methods that nobody can reach are not in it.
     endpoints: HashMap<String, Arc<Endpoint>>,
 }
@@ -63,6 +79,7 @@ struct Limits {
     heartbeat: Duration,
     stream_idle: Duration,
     stream_max_age: Duration,
+    sockets: usize,
 }
 
 /// What a request means to this plane.
@@ -90,11 +107,18 @@ pub struct Target {
     endpoint: Arc<Endpoint>,
     /// The HTTP binding; none where the path names the method itself.
     matched: Option<Matched>,
+    /// The request asks for a WebSocket.
+    websocket: bool,
 }
 
 impl ContractPlane {
     /// Compiles the contracts and connects each package to its upstream. Blocking: reads files.
-    pub fn build(config: &Config, upstreams: &Upstreams, metrics: &Metrics) -> Result<Self, BuildError> {
+    pub fn build(
+        config: &Config,
+        upstreams: &Upstreams,
+        metrics: &Metrics,
+        sockets: &Arc<Sockets>,
+    ) -> Result<Self, BuildError> {
         let contract = Contract::compile(&config.contracts.paths.0)?;
         let packages = &config.contracts.packages;
         let unknown =
@@ -123,7 +147,7 @@ impl ContractPlane {
                 "not reachable: no access rule, or no upstream for its package"
             );
         }
-        Ok(Self { contract, endpoints })
+        Ok(Self { contract, sockets: Arc::clone(sockets), endpoints })
     }
 
     /// Which method a request means.
@@ -133,6 +157,11 @@ impl ContractPlane {
         if style != Style::Document {
             let endpoint = self.endpoints.get(path).filter(|_| request.method() == Method::POST);
             return endpoint.map_or(Lookup::NotFound, |endpoint| Lookup::Found(Target::rpc(endpoint, style)));
+        }
+        if websocket::is_asked(request)
+            && let Some(target) = self.find_socket(path)
+        {
+            return Lookup::Found(target);
         }
         match self.contract.route(request.method(), path) {
             Routed::Matched(matched) => match self.endpoints.get(matched.method().grpc_path().as_str()) {
@@ -161,6 +190,19 @@ impl ContractPlane {
         }
     }
 
+    /// A handshake is a GET whatever the method's binding is; the first binding of a streaming method counts.
+    fn find_socket(&self, path: &str) -> Option<Target> {
+        let verbs = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+        verbs.iter().find_map(|verb| {
+            let Routed::Matched(matched) = self.contract.route(verb, path) else { return None };
+            let method = matched.method();
+            let streams = method.is_server_streaming() || method.is_client_streaming();
+            let endpoint = self.endpoints.get(method.grpc_path().as_str()).filter(|_| streams)?;
+            let target = Target::new(endpoint, Some(matched));
+            Some(Target { websocket: true, query_token: true, ..target })
+        })
+    }
+
     /// Calls the method. The access rule has been checked, and the context's deadline is set from the budget.
     pub async fn call(
         &self,
@@ -179,10 +221,13 @@ impl ContractPlane {
                     style => connect::serve(endpoint, style, request, context).await,
                 }
             }
+            Some(matched) if target.websocket => {
+                websocket::serve(endpoint, matched, request, &self.sockets, context).await
+            }
             Some(matched) if endpoint.method.is_server_streaming() => {
                 stream::serve(endpoint, matched, request, context).await
             }
-            Some(matched) => unary::serve(endpoint, &matched, request, context).await,
+            Some(matched) => unary::serve(endpoint, matched, request, context).await,
         }
     }
 
@@ -223,6 +268,7 @@ impl Target {
             style: Style::Document,
             endpoint: Arc::clone(endpoint),
             matched,
+            websocket: false,
         }
     }
 }
@@ -242,6 +288,7 @@ impl Limits {
             heartbeat: config.contracts.heartbeat.0,
             stream_idle: config.contracts.stream_idle.0,
             stream_max_age: config.contracts.stream_max_age.0,
+            sockets: config.limits.tunnels.0,
         }
     }
 }

@@ -7,24 +7,21 @@ use crate::{
     upstream::grpc::CallError,
 };
 use std::error::Error;
-use tonic::Status;
 use transcode::{TranscodeError, Violation, status::Details};
 
-/// A status from tonic's client: the upstream's own, or what tonic made of a broken transport.
-pub(super) fn from_status(endpoint: &Endpoint, status: &Status) -> Problem {
-    if let Some(cause) = status.source() {
-        return match call_error(cause) {
-            Some(error) => from_call(endpoint, error),
-            None => broken(endpoint, cause),
-        };
-    }
-    let details = Details::from_status(status.details());
-    let code = code(status.code());
+/// The upstream's own status.
+pub(super) fn from_parts(
+    endpoint: &Endpoint,
+    status: tonic::Code,
+    message: &str,
+    details: Details,
+) -> Problem {
+    let code = code(status);
     if hides_message(code) {
         let (upstream, method) = (&endpoint.upstream.name, endpoint.method.full_name());
-        tracing::warn!(upstream, method, code = ?status.code(), message = status.message(), "the upstream failed");
+        tracing::warn!(upstream, method, code = ?status, message, "the upstream failed");
     }
-    let detail = match status.message() {
+    let detail = match message {
         message if !message.is_empty() && !hides_message(code) => message.to_owned(),
         _ => format!("The upstream answered {}.", code.name()),
     };
@@ -66,23 +63,41 @@ pub(super) fn from_transcode(endpoint: &Endpoint, error: &TranscodeError) -> Pro
     }
 }
 
+/// A line of a request stream that does not fit.
+pub(super) fn from_line(endpoint: &Endpoint, line: u64, error: &TranscodeError) -> Problem {
+    match error {
+        TranscodeError::Invalid(violations) => {
+            let errors = violations.iter().cloned().map(field_error).collect();
+            let detail = format!("Line {line} does not fit the contract.");
+            Problem::new(Code::InvalidArgument, detail).with_errors(errors)
+        }
+        TranscodeError::Syntax { description, column, .. } => {
+            let detail = format!("Line {line} is not valid JSON: {description} at column {column}.");
+            Problem::new(Code::InvalidArgument, detail)
+        }
+        TranscodeError::Response { .. } => from_transcode(endpoint, error),
+    }
+}
+
 /// The call did not end in time.
 pub(super) fn timed_out() -> Problem {
     Problem::new(Code::GatewayTimeout, "The upstream did not answer in time.")
 }
 
+/// The client holds a stream up and does not read it.
+pub(super) fn unread() -> Problem {
+    Problem::new(Code::Cancelled, "The stream was not read.")
+}
+
+/// A message after the request's end.
+pub(super) fn no_more_messages(streaming: bool) -> Problem {
+    let detail = if streaming { "The request stream has ended." } else { "This method takes one message." };
+    Problem::new(Code::InvalidArgument, detail)
+}
+
 fn broken(endpoint: &Endpoint, cause: &(dyn Error + 'static)) -> Problem {
     tracing::warn!(upstream = endpoint.upstream.name, cause, "the connection to the upstream broke");
     Problem::new(Code::BadGateway, "The connection to the upstream broke.")
-}
-
-fn call_error<'a>(mut cause: &'a (dyn Error + 'static)) -> Option<&'a CallError> {
-    loop {
-        if let Some(error) = cause.downcast_ref() {
-            return Some(error);
-        }
-        cause = cause.source()?;
-    }
 }
 
 fn field_error(Violation { field, description }: Violation) -> FieldError {

@@ -49,11 +49,16 @@ pub(super) fn too_large(limit: u64) -> Problem {
 
 /// JSON, by name or by nothing said. Other types are refused, so that a form of a foreign page is never a call.
 pub(super) fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(value) = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes) else { return Ok(()) };
-    let essence = value.split(|&b| b == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
+    let Some(essence) = essence(headers) else { return Ok(()) };
     if essence == b"application/json" || (essence.starts_with(b"application/") && essence.ends_with(b"+json"))
     {
         return Ok(());
     }
     Err(Problem::new(Code::UnsupportedMediaType, "The body must be application/json."))
+}
+
+/// The media type without its parameters, in lower case.
+pub(super) fn essence(headers: &HeaderMap) -> Option<Vec<u8>> {
+    let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes)?;
+    Some(value.split(|&b| b == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase())
 }

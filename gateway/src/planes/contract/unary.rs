@@ -1,77 +1,101 @@
-//! A unary method as JSON over HTTP.
+//! A method with one answer, over HTTP: as JSON, or as the raw content that it holds.
 
-use super::{Endpoint, headers, problems, read};
-use crate::{
-    edge::{Body, Context, Problem, headers::SERVER_TIMING},
-    upstream::grpc::{Channel, RawCodec},
+use super::{
+    Endpoint, accept,
+    messages::{Call, Messages},
+    problems, request,
+    upload::Progress,
 };
+use crate::edge::{Body, Code, Context, Problem, headers::SERVER_TIMING};
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
-use std::time::Instant;
-use tonic::{client::Grpc, metadata::MetadataMap};
-use transcode::Matched;
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use transcode::{HttpBody, Matched};
 
 pub(super) async fn serve(
-    endpoint: &Endpoint,
-    matched: &Matched,
+    endpoint: &Arc<Endpoint>,
+    matched: Matched,
     request: Request<Incoming>,
     context: &Context,
 ) -> Result<Response<Body>, Problem> {
     let (head, body) = request.into_parts();
-    let message = message(endpoint, matched, &head, body, context).await?;
-    let call = prepare(endpoint, message, context);
+    let raw = matched.answers_http_body();
+    if !raw {
+        accept::json(&head.headers)?;
+    }
+    let matched = Arc::new(matched);
+    let (body, uplink) = request::body(endpoint, &matched, &head, body, context).await?;
+    let progress = uplink.as_ref().map(|uplink| Arc::clone(&uplink.progress));
     let started = Instant::now();
-    let path = endpoint.method.grpc_path().clone();
-    let mut client = client(endpoint);
-    let answer = tokio::time::timeout_at(context.deadline.into(), client.unary(call, path, RawCodec)).await;
+    let mut messages = Call::new(endpoint, context).open(body, uplink);
+    let answer = single(&mut messages, progress, endpoint.limits.stream_idle, context).await;
     context.set_upstream_time(started.elapsed());
-    let answer = answer.map_err(|_| problems::timed_out())?;
-    let (metadata, message, _) =
-        answer.map_err(|status| problems::from_status(endpoint, &status))?.into_parts();
-    let json =
-        matched.decode_response(&message).map_err(|error| problems::from_transcode(endpoint, &error))?;
-    Ok(respond(json, &metadata, head.method == Method::HEAD))
+    let (message, head_only) = (answer?, head.method == Method::HEAD);
+    let transcoded = |error| problems::from_transcode(endpoint, &error);
+    let mut response = if raw {
+        let content = matched.decode_http_body(&message).map_err(transcoded)?;
+        let mut response = respond(content.data.clone(), head_only);
+        describe(&content, response.headers_mut());
+        response
+    } else {
+        let json = matched.decode_response(&message).map_err(transcoded)?;
+        let mut response = respond(json.into(), head_only);
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        response
+    };
+    if let Some(timing) = messages.timing.take() {
+        response.headers_mut().insert(SERVER_TIMING, timing);
+    }
+    Ok(response)
 }
 
-/// The request's protobuf message.
-pub(super) async fn message(
-    endpoint: &Endpoint,
-    matched: &Matched,
-    head: &http::request::Parts,
-    body: Incoming,
+/// The answer's message. While the request is still being sent, silence of `idle` ends it; the deadline always does.
+async fn single(
+    messages: &mut Messages,
+    progress: Option<Arc<Progress>>,
+    idle: Duration,
     context: &Context,
 ) -> Result<Bytes, Problem> {
-    if matched.takes_body() {
-        read::expect_json(&head.headers)?;
+    let deadline = context.deadline;
+    let mut single = pin!(messages.single());
+    loop {
+        let until = if progress.is_some() { deadline.min(Instant::now() + idle) } else { deadline };
+        match (tokio::time::timeout_at(until.into(), &mut single).await, &progress) {
+            (Ok(answer), _) => return answer,
+            (Err(_), Some(progress)) if Instant::now() < deadline => {
+                if !progress.moved() {
+                    return Err(if progress.ended() { problems::timed_out() } else { silent() });
+                }
+            }
+            (Err(_), _) => return Err(problems::timed_out()),
+        }
     }
-    let body = read::whole(body, endpoint.limits.body_bytes, context).await?;
-    let encoded = matched.encode_request(head.uri.query(), &body);
-    encoded.map(Bytes::from).map_err(|error| problems::from_transcode(endpoint, &error))
 }
 
-pub(super) fn client(endpoint: &Endpoint) -> Grpc<Channel> {
-    // An answer is bounded as a request is.
-    let limit = usize::try_from(endpoint.limits.body_bytes).unwrap_or(usize::MAX);
-    Grpc::new(Channel::new(&endpoint.pool)).max_decoding_message_size(limit)
+fn silent() -> Problem {
+    Problem::new(Code::RequestTimeout, "Nothing more of the request arrived in time.")
 }
 
-pub(super) fn prepare(endpoint: &Endpoint, message: Bytes, context: &Context) -> tonic::Request<Bytes> {
-    let mut metadata = http::HeaderMap::with_capacity(8);
-    headers::write(&mut metadata, endpoint, context);
-    tonic::Request::from_parts(MetadataMap::from_headers(metadata), tonic::Extensions::default(), message)
-}
-
-fn respond(json: Vec<u8>, metadata: &MetadataMap, head_only: bool) -> Response<Body> {
-    let length = json.len();
-    let mut response = Response::new(if head_only { Body::empty() } else { Body::full(json) });
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+fn respond(content: Bytes, head_only: bool) -> Response<Body> {
+    let length = content.len();
+    let mut response = Response::new(if head_only { Body::empty() } else { Body::full(content) });
     if head_only {
-        headers.insert(header::CONTENT_LENGTH, length.into());
-    }
-    if let Some(timing) = metadata.as_ref().get(SERVER_TIMING) {
-        headers.insert(SERVER_TIMING, timing.clone());
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
     }
     response
+}
+
+/// The headers of raw content: its type if that is one, and no guessing of another.
+pub(super) fn describe(content: &HttpBody, headers: &mut HeaderMap) {
+    let stated = Some(content.content_type.as_str()).filter(|text| text.contains('/'));
+    let stated = stated.and_then(|text| HeaderValue::try_from(text).ok());
+    let content_type = stated.unwrap_or_else(|| HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::CONTENT_TYPE, content_type);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }

@@ -14,10 +14,13 @@ use std::{
 };
 use tokio::net::TcpStream;
 
-/// A stalled reader holds back at most this much of its own stream …
-const STREAM_WINDOW: u32 = 64 << 10;
-/// … and all streams of a connection together can stall without touching the others' share.
-const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MAX_STREAMS as u32;
+/// A stalled reader holds back at most this much of its own stream. Small: unread messages cost memory each, and the
+/// services are near.
+const STREAM_WINDOW: u32 = 32 << 10;
+/// All streams of a connection together can stall without touching the others' share. Far larger than their sum,
+/// because half of it is also h2's budget for small unread frames, which cost it 256 bytes each however small they
+/// are: were it used up by readers who stall, the connection would end for all.
+const CONNECTION_WINDOW: u32 = 1 << 30;
 /// A connection's state is behind one lock, so it pays to open another before the peer's own bound is reached.
 const MAX_STREAMS: usize = 100;
 /// Servers answer more frequent pings with GOAWAY; the services allow this rate
