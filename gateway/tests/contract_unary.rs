@@ -70,7 +70,7 @@ async fn what_does_not_fit_the_contract_names_its_field() {
     let answer = echo(&edge, "{").await;
     assert_eq!(answer.code(), "invalid_argument");
     let detail = answer.json()["detail"].as_str().unwrap().to_owned();
-    assert!(detail.contains("not valid JSON") && detail.contains("line 1 column 1"), "{detail}");
+    assert!(detail.contains("not valid JSON") && detail.contains("line 1 column 2"), "{detail}");
     let answer = get(edge.at.public, "/v1/lab/x?nope=1").await;
     assert_eq!(answer.json()["errors"][0]["field"], "nope");
     let request = Request::post("/v1/lab:echo")
