@@ -35,6 +35,12 @@ pub(super) struct Field {
     _folder: Folder,
 }
 
+/// What a server says when it listens.
+#[derive(Deserialize)]
+pub(super) struct Ready {
+    pub(super) port: u16,
+}
+
 /// Builds optimised programs of this workspace, by their packages.
 pub(super) fn build(packages: &[&str]) -> Result<()> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -79,10 +85,6 @@ pub(super) fn sign(secret: &str, claims: &serde_json::Value) -> Result<String> {
 impl Field {
     /// Starts all contestants, each proven by a request.
     pub(super) fn start() -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Ready {
-            port: u16,
-        }
         let folder = Folder::new()?;
         let mut upstream = Helper::start(&program("xtask"), &Spec::Upstream)?;
         let port = upstream.line::<Ready>()?.port;
@@ -128,6 +130,73 @@ fn gateway(folder: &Path, upstream: u16) -> Result<Contestant> {
     let refused = status(&gateway.address, "/api/bench/200", None)?;
     ensure!(refused == 401, "the gateway answered {refused} to a request without a token, not 401");
     Ok(gateway)
+}
+
+/// A gateway with nothing but the benchmarks' contract, served by one gRPC upstream.
+pub(super) fn contract_gateway(folder: &Path, upstream: u16) -> Result<Contestant> {
+    let [public, internal, admin] = free_ports()?;
+    let (secret, root) = (folder.join("contract-secret"), root());
+    fs::write(&secret, SECRET)?;
+    let config = folder.join("contract.toml");
+    let text = format!(
+        "[listen]
+public = \"127.0.0.1:{public}\"
+internal = \"127.0.0.1:{internal}\"
+admin = \"127.0.0.1:{admin}\"
+[identity]
+hs256_secret_file = {secret:?}
+[log]
+access = false
+level = \"off\"
+[contracts]
+paths = [{:?}, {:?}]
+[contracts.packages]
+bench = \"bench\"
+[upstreams.bench]
+protocol = \"grpc\"
+address = \"127.0.0.1:{upstream}\"
+secret_file = {secret:?}
+connections = 4
+",
+        root.join("proto"),
+        root.join("xtask/peers/proto"),
+    );
+    fs::write(&config, text)?;
+    let command = [program("gateway"), "run".into(), "--config".into(), config];
+    let command = command.map(|part| part.display().to_string());
+    let log = folder.join("contract-gateway.log");
+    let process = Pinned::start("gateway", PROXY_CORE, &command, &log)?;
+    listening("gateway", process, public, &log)
+}
+
+/// The gateway by hand, in front of the same upstream.
+pub(super) fn by_hand(folder: &Path, upstream: u16) -> Result<Contestant> {
+    let log = folder.join("by-hand.log");
+    let command = [program("peers").display().to_string(), "serve".into(), format!("127.0.0.1:{upstream}")];
+    let env = [("SECRET".to_owned(), SECRET.to_owned())];
+    let mut process = Pinned::start_with("peers", PROXY_CORE, &command, &env, &log)?;
+    let until = Instant::now() + Duration::from_secs(15);
+    let port = loop {
+        process.check(&log)?;
+        if let Ok(ready) = serde_json::from_str::<Ready>(&fs::read_to_string(&log)?) {
+            break ready.port;
+        }
+        ensure!(Instant::now() < until, "peers does not say its port");
+        thread::sleep(Duration::from_millis(20));
+    };
+    listening("axum, pbjson, tonic", process, port, &log)
+}
+
+/// Waits until the port takes connections; the load's first round proves the rest.
+fn listening(name: &'static str, mut process: Pinned, port: u16, log: &Path) -> Result<Contestant> {
+    let address = format!("127.0.0.1:{port}");
+    let until = Instant::now() + Duration::from_secs(15);
+    while TcpStream::connect(&address).is_err() {
+        process.check(log)?;
+        ensure!(Instant::now() < until, "{name} does not listen");
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(Contestant { name, process, address })
 }
 
 fn nginx(folder: &Path, upstream: u16) -> Result<Contestant> {
@@ -250,10 +319,10 @@ pub(super) fn free_ports<const N: usize>() -> Result<[u16; N]> {
 }
 
 /// A temporary folder that goes with its owner.
-struct Folder(PathBuf);
+pub(super) struct Folder(pub(super) PathBuf);
 
 impl Folder {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let unique = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_nanos();
         let path = env::temp_dir().join(format!("hybrid-bench-{unique}"));
         fs::create_dir(&path)?;

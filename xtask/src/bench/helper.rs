@@ -14,6 +14,10 @@ pub(super) enum Spec {
     Tunnels { target: Target, connections: usize, seconds: f64 },
     /// Open WebSocket tunnels, say `{"open": …}`, keep them until killed.
     IdleTunnels { target: Target, connections: usize },
+    /// Serve gRPC until killed; says `{"port": …}`.
+    GrpcUpstream,
+    /// Make unary calls; says a [`Figures`].
+    Calls { target: Target, form: super::call_load::Form, seconds: f64 },
     /// Call Embed; says a [`Figures`].
     Embed { call: super::ai_load::Call, concurrency: usize, seconds: f64 },
 }
@@ -71,6 +75,8 @@ async fn dispatch(spec: Spec) -> Result<()> {
             say(&serde_json::json!({"open": tunnels.len()}))?;
             std::future::pending().await
         }
+        Spec::GrpcUpstream => super::grpc_upstream::serve().await,
+        Spec::Calls { target, form, seconds } => say(&super::call_load::drive(&target, form, seconds).await?),
         Spec::Embed { call, concurrency, seconds } => {
             say(&super::ai_load::drive(&call, concurrency, seconds).await?)
         }

@@ -5,7 +5,10 @@
 
 mod ai_call;
 mod ai_load;
+mod call_load;
+mod calls;
 mod contestants;
+mod grpc_upstream;
 mod helper;
 mod process;
 mod proxy;
@@ -25,7 +28,7 @@ pub use report::{Better, Metric, Row, Table};
 /// What `cargo xtask bench` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which benchmarks to run: proxy, tunnel, ai-call, transcode. None: all of them.
+    /// Which benchmarks to run: proxy, tunnel, ai-call, transcode, calls. None: all of them.
     names: Vec<String>,
     /// Also write the figures as JSON: a list of {bench, case, metric, unit, value, peer, peer_value, ratio}.
     #[arg(long, value_name = "FILE")]
@@ -56,6 +59,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("tunnel", tunnel::run),
     ("ai-call", ai_call::run),
     ("transcode", transcode::run),
+    ("calls", calls::run),
 ];
 
 /// Runs the chosen benchmarks, prints their tables and writes the JSON file. Blocks its thread.
