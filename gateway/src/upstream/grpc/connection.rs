@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 
 /// A stalled reader holds back at most this much of its own stream. Small: unread messages cost memory each, and the
 /// services are near.
-const STREAM_WINDOW: u32 = 32 << 10;
+const STREAM_WINDOW: u32 = 16 << 10;
 /// All streams of a connection together can stall without touching the others' share. Far larger than their sum,
 /// because half of it is also h2's budget for small unread frames, which cost it 256 bytes each however small they
 /// are: were it used up by readers who stall, the connection would end for all.
