@@ -12,7 +12,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The generated code: prost's messages with pbjson's JSON.
 mod typed {
-    #![allow(missing_docs, unreachable_pub, clippy::all, reason = "generated")]
+    #![allow(dead_code, missing_docs, unreachable_pub, clippy::all, reason = "generated")]
     include!(concat!(env!("OUT_DIR"), "/bench.rs"));
     include!(concat!(env!("OUT_DIR"), "/bench.serde.rs"));
 }
