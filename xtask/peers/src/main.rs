@@ -20,8 +20,9 @@ mod typed {
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["micro", rounds] => micro::run(rounds.parse()?),
+        ["micro", rounds] => micro::run(rounds.parse()?, ""),
+        ["micro", rounds, shape] => micro::run(rounds.parse()?, shape),
         ["serve", upstream] => serve::run(upstream),
-        _ => anyhow::bail!("expected: micro ROUNDS, or serve UPSTREAM with a secret in SECRET"),
+        _ => anyhow::bail!("expected: micro ROUNDS [SHAPE], or serve UPSTREAM with a secret in SECRET"),
     }
 }

@@ -15,19 +15,22 @@ use crate::shapes;
 /// How long one side runs before it is the other's turn.
 const BLOCK: Duration = Duration::from_millis(10);
 
-pub(crate) fn run(rounds: usize) -> Result<()> {
+pub(crate) fn run(rounds: usize, only: &str) -> Result<()> {
     let contract = Contract::from_descriptor_set(include_bytes!(concat!(env!("OUT_DIR"), "/bench.binpb")))?;
     let codec = |name: &str| contract.message(&format!("bench.{name}")).context("a message of the contract");
-    measure("token", &codec("Token")?, &shapes::token(), rounds)?;
-    measure("search", &codec("Search")?, &shapes::search(), rounds)?;
-    measure("wide", &codec("Wide")?, &shapes::wide(), rounds)?;
-    measure("deep", &codec("Deep")?, &shapes::deep(), rounds)?;
-    measure("maps", &codec("Maps")?, &shapes::maps(), rounds)?;
-    measure("doubles", &codec("Doubles")?, &shapes::doubles(), rounds)?;
-    measure("integers", &codec("Integers")?, &shapes::integers(), rounds)?;
-    measure("text", &codec("Text")?, &shapes::text(), rounds)?;
-    measure("bytes", &codec("Blob")?, &shapes::blob(), rounds)?;
-    measure("well-known", &codec("Known")?, &shapes::known(), rounds)
+    macro_rules! measure {
+        ($($name:literal $message:literal $shape:ident),*) => {$(
+            if $name.contains(only) {
+                measure($name, &codec($message)?, &shapes::$shape(), rounds)?;
+            }
+        )*};
+    }
+    measure!(
+        "token" "Token" token, "search" "Search" search, "wide" "Wide" wide, "deep" "Deep" deep, "maps" "Maps" maps,
+        "doubles" "Doubles" doubles, "integers" "Integers" integers, "text" "Text" text, "bytes" "Blob" blob,
+        "well-known" "Known" known
+    );
+    Ok(())
 }
 
 fn measure<M>(name: &str, codec: &Codec, message: &M, rounds: usize) -> Result<()>

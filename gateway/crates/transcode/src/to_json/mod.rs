@@ -234,7 +234,6 @@ impl<'a> Writer<'a> {
     fn packed(&mut self, kind: Kind, bytes: &[u8]) -> Result<(), Stop> {
         let mut elements = Reader::new(bytes);
         let out = &mut *self.out;
-        out.reserve(bytes.len() * 3);
         match kind {
             Kind::Double => {
                 each(&mut elements, out, Reader::fixed64, |raw, out| text::double(f64::from_bits(raw), out))
