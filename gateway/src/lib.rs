@@ -30,5 +30,6 @@ mod pages;
 mod reload;
 mod run;
 mod snapshot;
+mod watch;
 
 pub use run::{Addresses, Gateway, Options};

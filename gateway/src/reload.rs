@@ -33,10 +33,22 @@ impl Reloader {
         &self.lasting
     }
 
+    /// Whether there is a file to read again.
+    pub(crate) fn can_reload(&self) -> bool {
+        self.source.is_some()
+    }
+
     /// The names of what takes effect at the next start only, or why nothing changed.
-    pub(crate) async fn reload(&self) -> Result<Vec<String>, String> {
+    pub(crate) async fn reload(self: &Arc<Self>) -> Result<Vec<String>, String> {
         let _turn = self.turn.lock().await;
-        let result = self.swap();
+        let me = Arc::clone(self);
+        // Compiling large contracts takes a while; requests go on meanwhile.
+        let built = tokio::task::spawn_blocking(move || me.build()).await;
+        let result = built.map_err(|error| error.to_string()).flatten().map(|(new, ignored)| {
+            new.upstreams.start();
+            self.current.store(Arc::new(new));
+            ignored
+        });
         let counter = &self.lasting.metrics.reloads[usize::from(result.is_err())];
         counter.fetch_add(1, Relaxed);
         match &result {
@@ -46,15 +58,13 @@ impl Reloader {
         result
     }
 
-    fn swap(&self) -> Result<Vec<String>, String> {
+    fn build(&self) -> Result<(Snapshot, Vec<String>), String> {
         let source = self.source.as_ref().ok_or("the gateway was started without a configuration file")?;
         let config = config::load(source).map_err(|error| error.to_string())?;
         let old = self.snapshot();
         let ignored = at_next_start(&old.config, &config);
         let new = Snapshot::build(config, &self.lasting, Some(&old))?;
-        new.upstreams.start();
-        self.current.store(Arc::new(new));
-        Ok(ignored)
+        Ok((new, ignored))
     }
 }
 

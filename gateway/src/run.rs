@@ -11,6 +11,7 @@ use crate::{
     planes::{contract::Sockets, web::Tunnels},
     reload::Reloader,
     snapshot::{Lasting, Snapshot},
+    watch,
 };
 use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
@@ -115,6 +116,7 @@ impl Gateway {
             tasks.push(tokio::spawn(listening.run(listener)));
             tasks.push(tokio::spawn(Arc::clone(registry).sweep(bounds(&front))));
         }
+        tasks.push(tokio::spawn(watch::contracts(Arc::clone(&reloader))));
         let state = admin::State::new(Arc::clone(&reloader), metrics, options.dev_issuer);
         tasks.push(tokio::spawn(admin::serve(admin, state)));
         tracing::info!(public = %addresses.public, internal = %addresses.internal, admin = %addresses.admin, "listening");

@@ -53,3 +53,34 @@ async fn a_changed_contract_serves_after_a_reload_and_a_bad_one_changes_nothing(
     assert!(refused.contains("lab.v1.LabService.Get") && refused.contains("has no field nope"), "{refused}");
     assert_eq!(get(edge.at.public, "/v2/lab/x").await.status, StatusCode::OK);
 }
+
+#[tokio::test]
+async fn an_edited_contract_serves_without_a_word_to_the_gateway() {
+    let (upstream, _seen) = lab::upstream().await;
+    let folder = Folder::new("watch");
+    let contract = std::fs::read_to_string(format!("{}/lab.proto", lab::contracts())).unwrap();
+    folder.write("contracts/lab.proto", &contract);
+    let contracts = folder.0.join("contracts").display().to_string();
+    let text = lab::config_of(&contracts, upstream.at, "");
+    folder.write("gateway.toml", &text);
+    let options = Options { source: Some(folder.0.join("gateway.toml")), ..Options::default() };
+    let edge = Edge::with(&text, options).await;
+    let serves = async |path: &'static str| {
+        support::within(async {
+            while get(edge.at.public, path).await.status != StatusCode::OK {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    };
+    serves("/v1/lab/x").await;
+    folder.write("contracts/lab.proto", &contract.replace("/v1/lab/{text}", "/v2/lab/{text}"));
+    serves("/v2/lab/x").await;
+    // A bad one changes nothing, and the next good one counts again.
+    folder.write("contracts/lab.proto", "this is no contract");
+    folder.write("contracts/more.proto", "syntax = \"proto3\"; package more;");
+    serves("/v2/lab/x").await;
+    folder.write("contracts/lab.proto", &contract.replace("/v1/lab/{text}", "/v3/lab/{text}"));
+    serves("/v3/lab/x").await;
+    assert_eq!(get(edge.at.public, "/v2/lab/x").await.status, StatusCode::NOT_FOUND);
+}

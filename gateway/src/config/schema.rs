@@ -255,6 +255,8 @@ pub enum LogFormat {
 pub struct Contracts {
     /// Folders that hold `.proto` files.
     pub paths: List<PathBuf>,
+    /// Whether a change of their files is a reload.
+    pub watch: Switch,
     /// Which upstream serves a protobuf package.
     pub packages: BTreeMap<String, String>,
     /// How long a stream's first event may decide the HTTP status; then the answer is 200, with heartbeats.
@@ -272,6 +274,7 @@ impl Default for Contracts {
         let secs = |n| Millis(Duration::from_secs(n));
         Self {
             paths: List::default(),
+            watch: Switch(true),
             packages: BTreeMap::new(),
             first_event: secs(5),
             heartbeat: secs(15),

@@ -18,6 +18,12 @@ pub(super) enum Spec {
     GrpcUpstream,
     /// Make unary calls; says a [`Figures`].
     Calls { target: Target, form: super::call_load::Form, seconds: f64 },
+    /// Read streams; says `{"messages": …}`.
+    Events { target: Target, accept: String, marker: String, streams: usize, seconds: f64 },
+    /// Open event streams, say `{"open": …}`, never read them, until killed.
+    Stalled { target: Target, connections: usize },
+    /// Read short streams one after the other; says a [`Figures`].
+    Probe { target: Target, seconds: f64 },
     /// Call Embed; says a [`Figures`].
     Embed { call: super::ai_load::Call, concurrency: usize, seconds: f64 },
 }
@@ -77,6 +83,16 @@ async fn dispatch(spec: Spec) -> Result<()> {
         }
         Spec::GrpcUpstream => super::grpc_upstream::serve().await,
         Spec::Calls { target, form, seconds } => say(&super::call_load::drive(&target, form, seconds).await?),
+        Spec::Events { target, accept, marker, streams, seconds } => {
+            let messages = super::stream_load::count(&target, &accept, &marker, streams, seconds).await?;
+            say(&serde_json::json!({"messages": messages}))
+        }
+        Spec::Stalled { target, connections } => {
+            let open = super::stream_load::stall(&target, connections).await?;
+            say(&serde_json::json!({"open": open.len()}))?;
+            std::future::pending().await
+        }
+        Spec::Probe { target, seconds } => say(&super::stream_load::probe(&target, seconds).await?),
         Spec::Embed { call, concurrency, seconds } => {
             say(&super::ai_load::drive(&call, concurrency, seconds).await?)
         }

@@ -14,6 +14,8 @@ mod process;
 mod proxy;
 mod report;
 mod setup;
+mod stream_load;
+mod streams;
 mod transcode;
 mod tunnel;
 mod tunnel_load;
@@ -28,7 +30,8 @@ pub use report::{Better, Metric, Row, Table};
 /// What `cargo xtask bench` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which benchmarks to run: proxy, tunnel, ai-call, transcode, calls. None: all of them.
+    /// Which benchmarks to run: proxy, tunnel, ai-call, transcode, calls, streams,
+    /// slow-readers. None: all of them.
     names: Vec<String>,
     /// Also write the figures as JSON: a list of {bench, case, metric, unit, value, peer, peer_value, ratio}.
     #[arg(long, value_name = "FILE")]
@@ -60,6 +63,8 @@ const BENCHES: &[(&str, Bench)] = &[
     ("ai-call", ai_call::run),
     ("transcode", transcode::run),
     ("calls", calls::run),
+    ("streams", streams::run),
+    ("slow-readers", streams::slow_readers),
 ];
 
 /// Runs the chosen benchmarks, prints their tables and writes the JSON file. Blocks its thread.

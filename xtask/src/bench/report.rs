@@ -119,7 +119,9 @@ pub(super) fn median(mut values: Vec<f64>) -> f64 {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} · {}", self.bench, self.title)?;
-        write!(f, "  {:<14}{:<22}", "case", "")?;
+        let names = self.cases.iter().map(|(case, _)| case.chars().count());
+        let width = names.max().unwrap_or(0).max(12) + 2;
+        write!(f, "  {:<width$}{:<22}", "case", "")?;
         for metric in &self.metrics {
             write!(f, "{:>14}", heading(metric))?;
         }
@@ -127,7 +129,7 @@ impl fmt::Display for Table {
         let rows = self.rows();
         for (case, entries) in &self.cases {
             for (index, entry) in entries.iter().enumerate() {
-                write!(f, "  {:<14}{:<22}", if index == 0 { case } else { "" }, entry.contestant)?;
+                write!(f, "  {:<width$}{:<22}", if index == 0 { case } else { "" }, entry.contestant)?;
                 for (metric, value) in self.metrics.iter().zip(&entry.values) {
                     match value {
                         Some(value) => write!(f, "{:>14.*}", metric.decimals, value)?,
@@ -136,7 +138,7 @@ impl fmt::Display for Table {
                 }
                 writeln!(f)?;
             }
-            write!(f, "  {:<14}{:<22}", "", "ratio to best peer")?;
+            write!(f, "  {:<width$}{:<22}", "", "ratio to best peer")?;
             for metric in &self.metrics {
                 let row = rows.iter().find(|row| row.case == *case && row.metric == metric.name);
                 match row.and_then(|row| row.ratio) {
@@ -151,8 +153,8 @@ impl fmt::Display for Table {
 }
 
 fn heading(metric: &Metric) -> String {
-    let name = metric.name.split('_').next().unwrap_or(metric.name);
-    format!("{name} {}", metric.unit)
+    let name = metric.name.split("_per_").next().unwrap_or(metric.name);
+    format!("{} {}", name.replace('_', " "), metric.unit)
 }
 
 #[cfg(test)]

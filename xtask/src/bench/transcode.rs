@@ -50,7 +50,7 @@ pub(super) fn run(plan: &Plan) -> Result<Vec<Table>> {
     Ok(vec![Table {
         bench: "transcode",
         title: format!("one message at a time; medians of {rounds} alternating blocks of 10 ms"),
-        metrics: vec![lower("wire_to_json"), lower("json_to_wire")],
+        metrics: vec![lower("to_json"), lower("from_json")],
         cases,
     }])
 }
