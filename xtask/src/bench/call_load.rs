@@ -129,3 +129,62 @@ fn order() -> Bytes {
     frame.extend(message);
     frame.into()
 }
+
+/// Calls with pauses between them for four seconds; after two of them the gateway is told to reload.
+pub(super) async fn around_reload(target: &Target, admin: &str) -> Result<super::reload::Around> {
+    const CALLERS: usize = 16;
+    let started = Instant::now();
+    let (warm, reload_at, end) = (0.5, 2.5, 4.0);
+    let mut tasks = JoinSet::new();
+    for _ in 0..CALLERS {
+        let target = target.clone();
+        tasks.spawn(async move {
+            let stream = TcpStream::connect(target.address.clone()).await?;
+            stream.set_nodelay(true)?;
+            let (mut client, connection) =
+                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+            tokio::spawn(connection);
+            let mut calls = vec![];
+            while started.elapsed().as_secs_f64() < end {
+                let at = started.elapsed().as_secs_f64();
+                let sent = Instant::now();
+                let request = Request::post(&target.path)
+                    .header("host", &target.address)
+                    .header("authorization", format!("Bearer {}", target.token))
+                    .header("content-type", "application/json")
+                    .body(Full::new(Bytes::from_static(JSON.as_bytes())))?;
+                let response = client.send_request(request).await?;
+                let ok = response.status() == 200;
+                response.into_body().collect().await?;
+                calls.push((at, sent.elapsed().as_secs_f64() * 1000.0, ok));
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            anyhow::Ok(calls)
+        });
+    }
+    tokio::time::sleep(Duration::from_secs_f64(reload_at)).await;
+    let (began, sent) = (started.elapsed().as_secs_f64(), Instant::now());
+    let stream = TcpStream::connect(admin).await?;
+    let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = Request::post("/reload").header("host", admin).body(Full::new(Bytes::new()))?;
+    let status = client.send_request(request).await?.status();
+    ensure!(status.is_success(), "the reload was answered with {status}");
+    let reload = sent.elapsed().as_secs_f64() * 1000.0;
+    let mut calls = vec![];
+    while let Some(result) = tasks.join_next().await {
+        calls.extend(result??);
+    }
+    let p99 = |from: f64, to: f64| {
+        let mut times: Vec<f64> = calls.iter().filter(|c| c.0 >= from && c.0 < to).map(|c| c.1).collect();
+        times.sort_by(f64::total_cmp);
+        times.get(times.len() * 99 / 100).copied().unwrap_or(f64::INFINITY)
+    };
+    Ok(super::reload::Around {
+        before: p99(warm, began),
+        during: p99(began, began + 1.0),
+        reload,
+        failed: calls.iter().filter(|call| !call.2).count(),
+        calls: calls.len(),
+    })
+}

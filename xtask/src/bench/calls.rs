@@ -33,7 +33,7 @@ pub(super) fn run(plan: &Plan) -> Result<Vec<Table>> {
     let folder = Folder::new()?;
     let mut upstream = Helper::start(&program("xtask"), &Spec::GrpcUpstream)?;
     let port = upstream.line::<contestants::Ready>()?.port;
-    let gateway = contestants::contract_gateway(&folder.0, port)?;
+    let (gateway, _) = contestants::contract_gateway(&folder.0, port, None)?;
     let by_hand = contestants::by_hand(&folder.0, port)?;
     let way = |name, contestant, form, path| Way { name, contestant, form, path };
     let cases = [

@@ -132,12 +132,23 @@ fn gateway(folder: &Path, upstream: u16) -> Result<Contestant> {
     Ok(gateway)
 }
 
-/// A gateway with nothing but the benchmarks' contract, served by one gRPC upstream.
-pub(super) fn contract_gateway(folder: &Path, upstream: u16) -> Result<Contestant> {
+/// A gateway with nothing but the benchmarks' contract, and perhaps a folder with more, served by one gRPC upstream; and
+/// the port of its admin listener.
+pub(super) fn contract_gateway(
+    folder: &Path,
+    upstream: u16,
+    more: Option<&Path>,
+) -> Result<(Contestant, u16)> {
     let [public, internal, admin] = free_ports()?;
     let (secret, root) = (folder.join("contract-secret"), root());
     fs::write(&secret, SECRET)?;
     let config = folder.join("contract.toml");
+    let mut paths = format!("{:?}, {:?}", root.join("proto"), root.join("xtask/peers/proto"));
+    let mut packages = "";
+    if let Some(more) = more {
+        paths += &format!(", {more:?}");
+        packages = "\"bench.many\" = \"bench\"";
+    }
     let text = format!(
         "[listen]
 public = \"127.0.0.1:{public}\"
@@ -149,24 +160,23 @@ hs256_secret_file = {secret:?}
 access = false
 level = \"off\"
 [contracts]
-paths = [{:?}, {:?}]
+paths = [{paths}]
 [contracts.packages]
 bench = \"bench\"
+{packages}
 [upstreams.bench]
 protocol = \"grpc\"
 address = \"127.0.0.1:{upstream}\"
 secret_file = {secret:?}
 connections = 4
-",
-        root.join("proto"),
-        root.join("xtask/peers/proto"),
+"
     );
     fs::write(&config, text)?;
     let command = [program("gateway"), "run".into(), "--config".into(), config];
     let command = command.map(|part| part.display().to_string());
     let log = folder.join("contract-gateway.log");
     let process = Pinned::start("gateway", PROXY_CORE, &command, &log)?;
-    listening("gateway", process, public, &log)
+    Ok((listening("gateway", process, public, &log)?, admin))
 }
 
 /// The gateway by hand, in front of the same upstream.

@@ -24,6 +24,8 @@ pub(super) enum Spec {
     Stalled { target: Target, connections: usize },
     /// Read short streams one after the other; says a [`Figures`].
     Probe { target: Target, seconds: f64 },
+    /// Make calls and reload the gateway meanwhile; says an [`super::reload::Around`].
+    Reload { target: Target, admin: String },
     /// Call Embed; says a [`Figures`].
     Embed { call: super::ai_load::Call, concurrency: usize, seconds: f64 },
 }
@@ -93,6 +95,7 @@ async fn dispatch(spec: Spec) -> Result<()> {
             std::future::pending().await
         }
         Spec::Probe { target, seconds } => say(&super::stream_load::probe(&target, seconds).await?),
+        Spec::Reload { target, admin } => say(&super::call_load::around_reload(&target, &admin).await?),
         Spec::Embed { call, concurrency, seconds } => {
             say(&super::ai_load::drive(&call, concurrency, seconds).await?)
         }

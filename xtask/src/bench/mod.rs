@@ -12,6 +12,7 @@ mod grpc_upstream;
 mod helper;
 mod process;
 mod proxy;
+mod reload;
 mod report;
 mod setup;
 mod stream_load;
@@ -31,7 +32,7 @@ pub use report::{Better, Metric, Row, Table};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Which benchmarks to run: proxy, tunnel, ai-call, transcode, calls, streams,
-    /// slow-readers. None: all of them.
+    /// slow-readers, reload. None: all of them.
     names: Vec<String>,
     /// Also write the figures as JSON: a list of {bench, case, metric, unit, value, peer, peer_value, ratio}.
     #[arg(long, value_name = "FILE")]
@@ -65,6 +66,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("calls", calls::run),
     ("streams", streams::run),
     ("slow-readers", streams::slow_readers),
+    ("reload", reload::run),
 ];
 
 /// Runs the chosen benchmarks, prints their tables and writes the JSON file. Blocks its thread.

@@ -8,7 +8,7 @@ const PROGRAMS: &[(&str, &[&str])] = &[
     ("nginx", &["proxy", "tunnel"]),
     ("haproxy", &["proxy", "tunnel"]),
     ("wrk", &["proxy"]),
-    ("taskset", &["proxy", "tunnel", "ai-call", "transcode", "calls", "streams", "slow-readers"]),
+    ("taskset", &["proxy", "tunnel", "ai-call", "transcode", "calls", "streams", "slow-readers", "reload"]),
 ];
 
 /// An error that names what the benchmarks `names` need and do not find.

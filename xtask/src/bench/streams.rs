@@ -37,7 +37,7 @@ fn bed() -> Result<Bed> {
     let folder = Folder::new()?;
     let mut upstream = Helper::start(&program("xtask"), &Spec::GrpcUpstream)?;
     let port = upstream.line::<contestants::Ready>()?.port;
-    let gateway = contestants::contract_gateway(&folder.0, port)?;
+    let (gateway, _) = contestants::contract_gateway(&folder.0, port, None)?;
     Ok(Bed { gateway, _upstream: upstream, _folder: folder })
 }
 
