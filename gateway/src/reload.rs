@@ -44,7 +44,8 @@ impl Reloader {
         let me = Arc::clone(self);
         // Compiling large contracts takes a while; requests go on meanwhile.
         let built = tokio::task::spawn_blocking(move || me.build()).await;
-        let result = built.map_err(|error| error.to_string()).flatten().map(|(new, ignored)| {
+        let built = built.unwrap_or_else(|error| Err(error.to_string()));
+        let result = built.map(|(new, ignored)| {
             new.upstreams.start();
             self.current.store(Arc::new(new));
             ignored

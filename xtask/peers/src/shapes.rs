@@ -40,7 +40,7 @@ pub(crate) fn wide() -> Wide {
         f8: 1 << 40,
         f9: true,
         f10: "short".into(),
-        f11: 3.141_592_653_589_793,
+        f11: 1.234_567_890_123_456,
         f12: 2.5,
         customer_number: "C-2026-000417".into(),
         first_name: "Zoë".into(),
@@ -50,7 +50,7 @@ pub(crate) fn wide() -> Wide {
         postal_code: 8000,
         state: State::Draft.into(),
         active: true,
-        balance_cents: -125_00,
+        balance_cents: -12_500,
         visits: 17,
         email: "zoe@example.com".into(),
         phone: "+45 12 34 56 78".into(),
@@ -92,7 +92,10 @@ pub(crate) fn text() -> Text {
 }
 
 pub(crate) fn blob() -> Blob {
-    Blob { name: "image.png".into(), data: (0..4096_u32).map(|at| (at * 31 >> 3) as u8).collect::<Vec<_>>() }
+    Blob {
+        name: "image.png".into(),
+        data: (0..4096_u32).map(|at| ((at * 31) >> 3) as u8).collect::<Vec<_>>(),
+    }
 }
 
 pub(crate) fn known() -> Known {
