@@ -168,7 +168,6 @@ bench = \"bench\"
 protocol = \"grpc\"
 address = \"127.0.0.1:{upstream}\"
 secret_file = {secret:?}
-connections = 4
 "
     );
     fs::write(&config, text)?;
