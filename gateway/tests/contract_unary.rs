@@ -223,3 +223,31 @@ fn contracts_that_cannot_work_are_refused_with_their_reason() {
     let text = refused(&lab::config_of("/nowhere", address, ""));
     assert!(text.contains("contracts.paths") && text.contains("/nowhere"), "{text}");
 }
+
+#[tokio::test]
+async fn documents_are_compressed_both_ways_where_the_client_says_so() {
+    let (edge, _upstream, _seen) = edge().await;
+    let document = json!({"text": "compress ".repeat(500)}).to_string();
+    let request = || {
+        Request::post("/v1/lab:echo")
+            .header("authorization", format!("Bearer {}", token("alice", "lab")))
+            .header("content-type", "application/json")
+    };
+    let gzipped = transcode::gzip::compress(document.as_bytes());
+    let sent = request().header("content-encoding", "gzip").header("accept-encoding", "gzip, br");
+    let answer = send(edge.at.public, sent, gzipped.clone()).await;
+    assert_eq!(
+        (&answer.headers["content-encoding"], &answer.headers["vary"]),
+        (&"gzip".parse().unwrap(), &"accept-encoding".parse().unwrap())
+    );
+    assert!(answer.body.len() < 500);
+    assert_eq!(transcode::gzip::decompress(&answer.body, 10_000).unwrap(), document.as_bytes());
+    let plain = send(edge.at.public, request(), document.clone()).await;
+    assert!(!plain.headers.contains_key("content-encoding"));
+    assert_eq!(plain.body, document.as_bytes());
+    let unknown = send(edge.at.public, request().header("content-encoding", "zstd"), gzipped).await;
+    assert_eq!((unknown.status.as_u16(), unknown.code().as_str()), (415, "unsupported_media_type"));
+    let bomb = transcode::gzip::compress(&vec![b' '; 20 << 20]);
+    let refused = send(edge.at.public, request().header("content-encoding", "gzip"), bomb).await;
+    assert_eq!((refused.status.as_u16(), refused.code().as_str()), (413, "body_too_large"));
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor};
 
-use crate::{Codec, LoadError, Method, load::HttpRule, query, template::Template};
+use crate::{Codec, LoadError, Method, load, load::HttpRule, query, template::Template};
 
 /// Where each field of a request comes from, and what the answer is.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Binding {
         rule: HttpRule,
     ) -> Result<Self, LoadError> {
         Self::check(method, descriptor, rule)
-            .map_err(|problem| LoadError::Rule { method: method.full_name().to_owned(), problem })
+            .map_err(|problem| LoadError::Rule { method: load::named(descriptor), problem })
     }
 
     fn check(method: &Arc<Method>, descriptor: &MethodDescriptor, rule: HttpRule) -> Result<Self, String> {

@@ -171,7 +171,7 @@ impl Method {
         ids: &EventIdReader,
         plans: &Arc<Plans>,
     ) -> Result<Self, LoadError> {
-        let rule = |problem| LoadError::Rule { method: descriptor.full_name().to_owned(), problem };
+        let rule = |problem| LoadError::Rule { method: load::named(&descriptor), problem };
         let codec = |message: MessageDescriptor| {
             let undefined = || rule(format!("{} is not defined", message.full_name()));
             Codec::new(plans, message.full_name()).ok_or_else(undefined)
@@ -188,6 +188,11 @@ impl Method {
 
     pub(crate) fn descriptor(&self) -> &MethodDescriptor {
         &self.descriptor
+    }
+
+    /// With the file and line that declare it, where they are known: for messages to people.
+    pub fn place(&self) -> String {
+        load::named(&self.descriptor)
     }
 
     /// `hybrid.ai.v1.TextService.Embed`

@@ -38,7 +38,7 @@ pub enum LoadError {
     /// A method's `google.api.http` rule is invalid.
     #[error("{method}: {problem}")]
     Rule {
-        /// The method's full name.
+        /// The method's full name, after its file and line where they are known.
         method: String,
         /// What is wrong.
         problem: String,
@@ -46,7 +46,7 @@ pub enum LoadError {
     /// Two methods claim the same requests.
     #[error("{method}: {route} is already taken by {other}")]
     Conflict {
-        /// The later method's full name.
+        /// The later method's full name, after its file and line where they are known.
         method: String,
         /// The HTTP method and template.
         route: String,

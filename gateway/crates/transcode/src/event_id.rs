@@ -298,9 +298,9 @@ mod tests {
         let error = contract("bytes id", "string after").unwrap_err().to_string();
         assert_eq!(
             error,
-            "t.S.Watch: hybrid.options.v1.event_id: t.Tick.id is neither a string nor an integer"
+            "t.proto:3: t.S.Watch: hybrid.options.v1.event_id: t.Tick.id is neither a string nor an integer"
         );
         let error = contract("string id", "repeated string after").unwrap_err().to_string();
-        assert_eq!(error, "t.S.Watch: hybrid.options.v1.resume_from: t.Ask.after is repeated");
+        assert_eq!(error, "t.proto:3: t.S.Watch: hybrid.options.v1.resume_from: t.Ask.after is repeated");
     }
 }

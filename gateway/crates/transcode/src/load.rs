@@ -152,6 +152,17 @@ fn same_text(first: &Path, second: &Path) -> Result<(), LoadError> {
     })
 }
 
+/// A method as an error names it: with its file and line, where the descriptors say them.
+pub(crate) fn named(method: &MethodDescriptor) -> String {
+    let file = method.parent_file();
+    let info = file.file_descriptor_proto().source_code_info.as_ref();
+    let place = info.and_then(|info| info.location.iter().find(|location| location.path == method.path()));
+    match place.and_then(|place| place.span.first()) {
+        Some(line) => format!("{}:{}: {}", file.name(), line + 1, method.full_name()),
+        None => method.full_name().to_owned(),
+    }
+}
+
 struct InMemory(BTreeMap<String, String>);
 
 impl FileResolver for InMemory {

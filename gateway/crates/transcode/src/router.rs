@@ -8,6 +8,7 @@ use http::Method;
 use crate::{
     LoadError,
     binding::Binding,
+    load,
     template::{Segment, Variable},
 };
 
@@ -51,7 +52,7 @@ impl Router {
         };
         if let Some(other) = bindings.iter().find(same) {
             return Err(LoadError::Conflict {
-                method: binding.method.full_name().to_owned(),
+                method: load::named(binding.method.descriptor()),
                 route: format!("{} {}", binding.verb, binding.template.text()),
                 other: other.method.full_name().to_owned(),
             });
@@ -265,7 +266,7 @@ mod tests {
     #[test]
     fn a_route_can_be_taken_once() {
         let error = service(&[r#"get: "/v1/{a}""#, r#"get: "/v1/{b=*}""#]).unwrap_err();
-        assert_eq!(error.to_string(), "t.S.M1: GET /v1/{b=*} is already taken by t.S.M0");
+        assert_eq!(error.to_string(), "t.proto:2: t.S.M1: GET /v1/{b=*} is already taken by t.S.M0");
         service(&[r#"get: "/v1/{a}""#, r#"post: "/v1/{a}""#, r#"get: "/v1/{a}:x""#, r#"get: "/v1/{a=**}""#])
             .unwrap();
     }
@@ -290,7 +291,7 @@ mod tests {
             ),
         ] {
             let error = service(&[rule]).unwrap_err().to_string();
-            assert!(error.starts_with("t.S.M0: ") && error.contains(expected), "{rule}: {error}");
+            assert!(error.starts_with("t.proto:2: t.S.M0: ") && error.contains(expected), "{rule}: {error}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::form::Form;
 use crate::edge::{Code, Problem};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 
 /// The forms of a stream, the preferred one first, by all names they go by.
 const STREAMS: [(&str, Form); 6] = [
@@ -32,6 +32,11 @@ pub(super) fn stream(headers: &HeaderMap) -> Result<Form, Problem> {
 
 /// A single document is JSON.
 pub(super) fn json(headers: &HeaderMap) -> Result<(), Problem> {
+    // Nearly all that is ever said.
+    match headers.get(header::ACCEPT).map(HeaderValue::as_bytes) {
+        None | Some(b"*/*" | b"application/json") => return Ok(()),
+        Some(_) => {}
+    }
     match rank(&ranges(headers), "application/json") {
         Some(_) => Ok(()),
         None => Err(refuse("This method answers with one document: application/json.")),
@@ -83,7 +88,6 @@ fn rank(ranges: &[Range], name: &str) -> Option<Rank> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn headers(accept: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();

@@ -4,6 +4,7 @@
 //! `find` says which method a request means, and who may call it; the edge checks that and then has it called.
 
 mod accept;
+mod coding;
 mod connect;
 mod events;
 mod form;
@@ -142,10 +143,11 @@ impl ContractPlane {
         };
         let endpoints: HashMap<_, _> = contract.methods().iter().filter_map(endpoint).collect();
         for method in contract.methods().iter().filter(|m| !endpoints.contains_key(m.grpc_path().as_str())) {
-            tracing::debug!(
-                method = method.full_name(),
-                "not reachable: no access rule, or no upstream for its package"
-            );
+            if packages.contains_key(method.package()) && *method.access() == Access::Denied {
+                tracing::warn!("{}: not reachable, since it has no access rule", method.place());
+            } else {
+                tracing::debug!("{}: not reachable, since its package has no gRPC upstream", method.place());
+            }
         }
         Ok(Self { contract, sockets: Arc::clone(sockets), endpoints })
     }

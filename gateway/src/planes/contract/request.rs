@@ -1,7 +1,7 @@
 //! A request as what is sent to the upstream: one message, or a stream of them.
 
 use super::{
-    Endpoint,
+    Endpoint, coding,
     lines::{Written, written},
     problems, read,
     upload::{self, Uplink, Upload},
@@ -48,7 +48,10 @@ async fn message(
     if matched.takes_body() && !raw {
         read::expect_json(&head.headers)?;
     }
-    let data = read::whole(incoming, endpoint.limits.body_bytes, context).await?;
+    let limit = endpoint.limits.body_bytes;
+    let data = read::whole(incoming, limit, context).await?;
+    // Raw content goes on as it came.
+    let data = if raw { data } else { coding::decoded(&head.headers, data, limit)? };
     let encoded = if raw {
         matched.encode_http_body(query, &HttpBody { content_type: content_type(&head.headers), data })
     } else {

@@ -1,7 +1,7 @@
 //! A method with one answer, over HTTP: as JSON, or as the raw content that it holds.
 
 use super::{
-    Endpoint, accept,
+    Endpoint, accept, coding,
     messages::{Call, Messages},
     problems, request,
     upload::Progress,
@@ -37,22 +37,20 @@ pub(super) async fn serve(
     context.set_upstream_time(started.elapsed());
     let (message, head_only) = (answer?, head.method == Method::HEAD);
     let transcoded = |error| problems::from_transcode(endpoint, &error);
-    let mut response = if raw {
+    let mut headers = HeaderMap::with_capacity(8);
+    let content = if raw {
         let content = matched.decode_http_body(&message).map_err(transcoded)?;
-        let mut response = respond(content.data.clone(), head_only);
-        describe(&content, response.headers_mut());
-        response
+        describe(&content, &mut headers);
+        content.data
     } else {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let json = matched.decode_response(&message).map_err(transcoded)?;
-        let mut response = respond(json.into(), head_only);
-        let json = HeaderValue::from_static("application/json");
-        response.headers_mut().insert(header::CONTENT_TYPE, json);
-        response
+        coding::encoded(&head.headers, json, &mut headers).into()
     };
     if let Some(timing) = messages.timing.take() {
-        response.headers_mut().insert(SERVER_TIMING, timing);
+        headers.insert(SERVER_TIMING, timing);
     }
-    Ok(response)
+    Ok(respond(content, headers, head_only))
 }
 
 /// The answer's message. While the request is still being sent, silence of `idle` ends it; the deadline always does.
@@ -82,12 +80,12 @@ fn silent() -> Problem {
     Problem::new(Code::RequestTimeout, "Nothing more of the request arrived in time.")
 }
 
-fn respond(content: Bytes, head_only: bool) -> Response<Body> {
-    let length = content.len();
-    let mut response = Response::new(if head_only { Body::empty() } else { Body::full(content) });
+fn respond(content: Bytes, mut headers: HeaderMap, head_only: bool) -> Response<Body> {
     if head_only {
-        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+        headers.insert(header::CONTENT_LENGTH, content.len().into());
     }
+    let mut response = Response::new(if head_only { Body::empty() } else { Body::full(content) });
+    *response.headers_mut() = headers;
     response
 }
 

@@ -4,23 +4,21 @@
 mod stream;
 mod unary;
 
-use super::{Endpoint, problems, wire};
+use super::{
+    Endpoint,
+    coding::{GZIP, WORTH_COMPRESSING, accepts_gzip, decompress},
+    problems, wire,
+};
 use crate::edge::{Body, Code, Context, Problem, linger::Lingering, problem::Style};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use std::sync::Arc;
-use transcode::{
-    connect::{self, Codec, Get},
-    gzip::{self, GzipError},
-};
+use transcode::connect::{self, Codec, Get};
 
 const VERSION: HeaderName = HeaderName::from_static("connect-protocol-version");
 const TIMEOUT: HeaderName = HeaderName::from_static("connect-timeout-ms");
 const STREAM_ENCODING: HeaderName = HeaderName::from_static("connect-content-encoding");
 const STREAM_ACCEPT: HeaderName = HeaderName::from_static("connect-accept-encoding");
-const GZIP: HeaderValue = HeaderValue::from_static("gzip");
-/// Smaller messages do not get smaller by enough.
-const WORTH_COMPRESSING: usize = 1024;
 
 /// Whether a request at a method's path is a unary call: any `POST`, so that one of a wrong type is told so, and a `GET`
 /// that brings a message.
@@ -81,27 +79,6 @@ fn is_gzip(name: &[u8]) -> Result<bool, Problem> {
 
 fn encoding<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a [u8] {
     headers.get(name).map_or(&b""[..], HeaderValue::as_bytes)
-}
-
-/// Whether the client reads gzip.
-fn accepts_gzip(headers: &HeaderMap, name: &HeaderName) -> bool {
-    let values = headers.get_all(name).iter();
-    let mut items = values.flat_map(|value| value.as_bytes().split(|&b| b == b','));
-    items.any(|item| {
-        let mut parts = item.split(|&b| b == b';').map(<[u8]>::trim_ascii);
-        parts.next().is_some_and(|name| name.eq_ignore_ascii_case(b"gzip"))
-            && !parts.any(|part| matches!(part, b"q=0" | b"q=0.0" | b"q=0.00" | b"q=0.000"))
-    })
-}
-
-fn decompress(message: &[u8], limit: u64) -> Result<Bytes, Problem> {
-    gzip::decompress(message, limit).map(Bytes::from).map_err(|error| {
-        let code = match error {
-            GzipError::TooLarge(_) => Code::BodyTooLarge,
-            GzipError::Invalid => Code::InvalidArgument,
-        };
-        Problem::new(code, problems::capitalised(&error.to_string()))
-    })
 }
 
 /// A client's message as protobuf.
