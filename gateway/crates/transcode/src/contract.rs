@@ -180,8 +180,8 @@ impl Method {
         let path = format!("/{}/{}", descriptor.parent_service().full_name(), descriptor.name());
         let grpc_path = path.parse().map_err(|_| rule(format!("{path} is not a valid URL path")))?;
         let package = descriptor.parent_service().package_name().to_owned();
-        let event_id = ids.event_id(&descriptor.output()).map_err(rule)?;
-        let resume_from = ids.resume_from(&descriptor.input()).map_err(rule)?;
+        let event_id = ids.event_id(&output).map_err(rule)?;
+        let resume_from = ids.resume_from(&input).map_err(rule)?;
         let access = access.read(&descriptor);
         Ok(Self { access, package, grpc_path, input, output, event_id, resume_from, descriptor })
     }

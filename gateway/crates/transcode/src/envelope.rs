@@ -37,73 +37,110 @@ pub enum EnvelopeError {
 }
 
 /// Takes messages out of a body. Holds at most one incomplete message beside what was pushed last.
+///
+/// What is whole in a piece is a slice of it: only messages that are cut are copied, once.
 #[derive(Debug)]
 pub struct Decoder {
-    buffer: BytesMut,
+    /// The last piece, as far as it is not taken.
+    piece: Bytes,
+    /// The beginning of a message that goes on in the piece or after it, header included. Stands before the piece.
+    partial: BytesMut,
     limit: u64,
 }
 
 impl Decoder {
     /// For messages of at most `limit` bytes.
     pub fn new(limit: u64) -> Self {
-        Self { buffer: BytesMut::new(), limit }
+        Self { piece: Bytes::new(), partial: BytesMut::new(), limit }
     }
 
     /// Takes the next piece of the body.
     pub fn push(&mut self, piece: Bytes) {
-        if self.buffer.is_empty() {
-            // No copy where nobody else holds the piece.
-            self.buffer = BytesMut::from(piece);
-        } else {
-            self.buffer.extend_from_slice(&piece);
+        // Nobody has asked for all that was in the last one.
+        if !self.piece.is_empty() {
+            self.partial.extend_from_slice(&self.piece);
         }
+        self.piece = piece;
     }
 
     /// The next message; none until it is there as a whole. An error stays: there is no way to go on.
     pub fn next_envelope(&mut self) -> Result<Option<Envelope>, EnvelopeError> {
-        let Some((flags, length)) = self.complete(0)? else { return Ok(None) };
-        let data = self.buffer.split_to(length).freeze().slice(HEADER..);
-        Ok(Some(Envelope { compressed: flags == COMPRESSED, data }))
+        Ok(self.next_frame()?.map(|frame| Envelope {
+            compressed: frame.first() == Some(&COMPRESSED),
+            data: frame.slice(HEADER..),
+        }))
     }
 
     /// The next message as it came: flags, length and all.
     pub fn next_frame(&mut self) -> Result<Option<Bytes>, EnvelopeError> {
-        Ok(self.complete(0)?.map(|(_, length)| self.buffer.split_to(length).freeze()))
+        if self.partial.is_empty() {
+            if let Some(whole) = self.whole(&self.piece)?
+                && self.piece.len() >= whole
+            {
+                return Ok(Some(self.piece.split_to(whole)));
+            }
+            self.partial.extend_from_slice(&std::mem::take(&mut self.piece));
+            return Ok(None);
+        }
+        loop {
+            let whole = self.whole(&self.partial)?;
+            if let Some(whole) = whole
+                && self.partial.len() >= whole
+            {
+                return Ok(Some(self.partial.split_to(whole).freeze()));
+            }
+            if self.piece.is_empty() {
+                return Ok(None);
+            }
+            let missing = whole.unwrap_or(HEADER) - self.partial.len();
+            self.partial.extend_from_slice(&self.piece.split_to(missing.min(self.piece.len())));
+        }
     }
 
     /// All messages that are there, as they came, in one piece.
     pub fn frames(&mut self) -> Result<Option<Bytes>, EnvelopeError> {
+        if self.partial.is_empty() {
+            match self.whole_ones(&self.piece)? {
+                0 => self.partial.extend_from_slice(&std::mem::take(&mut self.piece)),
+                end => return Ok(Some(self.piece.split_to(end))),
+            }
+        } else {
+            self.partial.extend_from_slice(&std::mem::take(&mut self.piece));
+        }
+        let end = self.whole_ones(&self.partial)?;
+        Ok((end > 0).then(|| self.partial.split_to(end).freeze()))
+    }
+
+    /// Where the last whole message ends. What is wrong comes out after what is right.
+    fn whole_ones(&self, data: &[u8]) -> Result<usize, EnvelopeError> {
         let mut end = 0;
         loop {
-            match self.complete(end) {
-                Ok(Some((_, length))) => end += length,
-                // What is wrong comes out after what is right.
+            match self.whole(&data[end..]) {
+                Ok(Some(whole)) if data.len() - end >= whole => end += whole,
                 Err(error) if end == 0 => return Err(error),
-                _ => break,
+                _ => return Ok(end),
             }
         }
-        Ok((end > 0).then(|| self.buffer.split_to(end).freeze()))
     }
 
     /// The body has ended: nothing may be left over.
     pub fn finish(&self) -> Result<(), EnvelopeError> {
-        if self.buffer.is_empty() { Ok(()) } else { Err(EnvelopeError::Truncated) }
+        let done = self.partial.is_empty() && self.piece.is_empty();
+        if done { Ok(()) } else { Err(EnvelopeError::Truncated) }
     }
 
-    /// Flags, and length with the header, of the message at `at`, if it is there as a whole.
-    fn complete(&self, at: usize) -> Result<Option<(u8, usize)>, EnvelopeError> {
-        let rest = &self.buffer[at..];
-        match rest.first() {
+    /// The length, header included, of the message that begins here, once all of its header is there.
+    fn whole(&self, data: &[u8]) -> Result<Option<usize>, EnvelopeError> {
+        match data.first() {
             Some(&flags) if flags & !COMPRESSED != 0 => return Err(EnvelopeError::Flags(flags)),
             _ => {}
         }
-        let Some(&[flags, a, b, c, d]) = rest.first_chunk() else { return Ok(None) };
+        let Some(&[_, a, b, c, d]) = data.first_chunk() else { return Ok(None) };
         let length = u32::from_be_bytes([a, b, c, d]);
         if u64::from(length) > self.limit {
             return Err(EnvelopeError::TooLarge { length, limit: self.limit });
         }
-        let whole = HEADER + length as usize;
-        Ok((rest.len() >= whole).then_some((flags, whole)))
+        Ok(Some(HEADER + length as usize))
     }
 }
 

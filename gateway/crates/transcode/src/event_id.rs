@@ -1,13 +1,15 @@
 //! Resumable streams: which field of a response names it (`hybrid.options.v1.event_id`), and which field of a request
 //! says where to go on (`hybrid.options.v1.resume_from`). Both are read and written in the wire format directly.
 
-use bytes::Buf;
-use prost::encoding::{
-    DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field,
-};
-use prost_reflect::{DescriptorPool, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor};
+use prost_reflect::{DescriptorPool, ExtensionDescriptor, FieldDescriptor};
 
-use crate::{TranscodeError, Violation};
+use crate::{
+    Codec, TranscodeError, Violation,
+    from_json::scalar,
+    plan::{FieldPlan, Kind, Shape},
+    to_json::text,
+    wire::{Malformed, Reader, put_delimited},
+};
 
 const EVENT_ID: &str = "hybrid.options.v1.event_id";
 const RESUME_FROM: &str = "hybrid.options.v1.resume_from";
@@ -25,21 +27,19 @@ impl EventIdReader {
     }
 
     /// The field of a response that names it.
-    pub(crate) fn event_id(&self, output: &MessageDescriptor) -> Result<Option<IdField>, String> {
+    pub(crate) fn event_id(&self, output: &Codec) -> Result<Option<IdField>, String> {
         marked(output, self.event_id.as_ref())
     }
 
     /// The field of a request that says where to go on.
-    pub(crate) fn resume_from(&self, input: &MessageDescriptor) -> Result<Option<IdField>, String> {
+    pub(crate) fn resume_from(&self, input: &Codec) -> Result<Option<IdField>, String> {
         marked(input, self.resume_from.as_ref())
     }
 }
 
-fn marked(
-    message: &MessageDescriptor,
-    option: Option<&ExtensionDescriptor>,
-) -> Result<Option<IdField>, String> {
+fn marked(codec: &Codec, option: Option<&ExtensionDescriptor>) -> Result<Option<IdField>, String> {
     let Some(option) = option else { return Ok(None) };
+    let message = &codec.plan().descriptor;
     let is_marked = |field: &FieldDescriptor| {
         let options = field.options();
         options.has_extension(option) && options.get_extension(option).as_bool() == Some(true)
@@ -50,45 +50,33 @@ fn marked(
         let (name, first) = (option.full_name(), field.name());
         return Err(format!("{} marks both {first} and {} as {name}", message.full_name(), second.name()));
     }
-    IdField::new(&field).map(Some).map_err(|problem| format!("{}: {problem}", option.full_name()))
+    IdField::new(codec, &field).map_err(|problem| format!("{}: {problem}", option.full_name()))
 }
 
 /// A field whose value is an event's id.
 #[derive(Debug)]
 pub(crate) struct IdField {
-    number: u32,
-    name: String,
-    form: Form,
-}
-
-/// How the value is on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    Text,
-    Signed,
-    Unsigned,
-    ZigZag,
-    Fixed32 { signed: bool },
-    Fixed64 { signed: bool },
+    codec: Codec,
+    place: usize,
 }
 
 impl IdField {
-    fn new(field: &FieldDescriptor) -> Result<Self, String> {
-        let form = match field.kind() {
-            Kind::String => Form::Text,
-            Kind::Int32 | Kind::Int64 => Form::Signed,
-            Kind::Uint32 | Kind::Uint64 => Form::Unsigned,
-            Kind::Sint32 | Kind::Sint64 => Form::ZigZag,
-            Kind::Fixed32 => Form::Fixed32 { signed: false },
-            Kind::Sfixed32 => Form::Fixed32 { signed: true },
-            Kind::Fixed64 => Form::Fixed64 { signed: false },
-            Kind::Sfixed64 => Form::Fixed64 { signed: true },
-            _ => return Err(format!("{} is neither a string nor an integer", field.full_name())),
-        };
-        if field.is_list() {
+    fn new(codec: &Codec, field: &FieldDescriptor) -> Result<Option<Self>, String> {
+        let Some(place) = codec.plan().place(field.number()) else { return Ok(None) };
+        let plan = &codec.plan().fields[place];
+        if !matches!(plan.kind, Kind::String) && !plan.kind.is_integer()
+            || matches!(plan.shape, Shape::Map { .. })
+        {
+            return Err(format!("{} is neither a string nor an integer", field.full_name()));
+        }
+        if plan.shape != Shape::One {
             return Err(format!("{} is repeated", field.full_name()));
         }
-        Ok(Self { number: field.number(), name: field.name().to_owned(), form })
+        Ok(Some(Self { codec: codec.clone(), place }))
+    }
+
+    fn plan(&self) -> &FieldPlan {
+        &self.codec.plan().fields[self.place]
     }
 
     /// Appends the message's id as text. Without one, or where it cannot be in a line, nothing is appended: false.
@@ -101,8 +89,8 @@ impl IdField {
                 }
                 fits
             }
-            Some(Value::Number(number)) => {
-                out.extend_from_slice(number.to_string().as_bytes());
+            Some(Value::Number(raw)) => {
+                text::integer_of(self.plan().kind, raw, out);
                 true
             }
             None => false,
@@ -114,112 +102,46 @@ impl IdField {
         if self.find(message).is_some() {
             return Ok(());
         }
-        let invalid = || {
-            let description = format!("expected an integer for {}, found {id:?}", self.name);
-            TranscodeError::Invalid(vec![Violation { field: "last-event-id".to_owned(), description }])
-        };
-        if self.form == Form::Text {
-            encode_key(self.number, WireType::LengthDelimited, message);
-            encode_varint(id.len() as u64, message);
-            message.extend_from_slice(id.as_bytes());
+        let FieldPlan { kind, tag, name, .. } = self.plan();
+        if *kind == Kind::String {
+            put_delimited(tag, id.as_bytes(), message);
             return Ok(());
         }
-        let number: i128 = id.parse().map_err(|_| invalid())?;
-        let signed = || i64::try_from(number).map_err(|_| invalid());
-        match self.form {
-            Form::Fixed32 { signed } => {
-                let bytes = if signed {
-                    i32::try_from(number).map_err(|_| invalid())?.to_le_bytes()
-                } else {
-                    u32::try_from(number).map_err(|_| invalid())?.to_le_bytes()
-                };
-                encode_key(self.number, WireType::ThirtyTwoBit, message);
-                message.extend_from_slice(&bytes);
-            }
-            Form::Fixed64 { signed: is_signed } => {
-                let bytes = if is_signed {
-                    signed()?.to_le_bytes()
-                } else {
-                    u64::try_from(number).map_err(|_| invalid())?.to_le_bytes()
-                };
-                encode_key(self.number, WireType::SixtyFourBit, message);
-                message.extend_from_slice(&bytes);
-            }
-            form => {
-                let varint = match form {
-                    Form::ZigZag => {
-                        let number = signed()?;
-                        ((number << 1) ^ (number >> 63)).cast_unsigned()
-                    }
-                    Form::Signed => signed()?.cast_unsigned(),
-                    _ => u64::try_from(number).map_err(|_| invalid())?,
-                };
-                encode_key(self.number, WireType::Varint, message);
-                encode_varint(varint, message);
-            }
-        }
+        let raw = scalar::number_from_text(self.codec.plans(), *kind, id).map_err(|_| {
+            let description = format!("expected an integer for {name}, found {id:?}");
+            TranscodeError::Invalid(vec![Violation { field: "last-event-id".to_owned(), description }])
+        })?;
+        message.extend_from_slice(tag.bytes());
+        scalar::put_number(*kind, raw, message);
         Ok(())
     }
 
     /// The field's last value, as protobuf says. A message that cannot be read has none: others report that.
     fn find<'a>(&self, message: &'a [u8]) -> Option<Value<'a>> {
-        let mut rest = message;
-        let mut found = None;
-        while rest.has_remaining() {
-            let (number, wire_type) = decode_key(&mut rest).ok()?;
-            if number != self.number {
-                pass(wire_type, number, &mut rest)?;
-                continue;
-            }
-            found = match (self.form, wire_type) {
-                (Form::Text, WireType::LengthDelimited) => Some(Value::Text(take(&mut rest)?)),
-                (Form::Signed | Form::Unsigned | Form::ZigZag, WireType::Varint) => {
-                    Some(Value::Number(self.number_of(decode_varint(&mut rest).ok()?)))
-                }
-                (Form::Fixed32 { signed }, WireType::ThirtyTwoBit) => {
-                    let number = rest.try_get_u32_le().ok()?;
-                    Some(Value::Number(if signed { number.cast_signed().into() } else { number.into() }))
-                }
-                (Form::Fixed64 { signed }, WireType::SixtyFourBit) => {
-                    let number = rest.try_get_u64_le().ok()?;
-                    Some(Value::Number(if signed { number.cast_signed().into() } else { number.into() }))
-                }
-                _ => {
-                    pass(wire_type, number, &mut rest)?;
-                    found
-                }
-            };
-        }
-        found
+        self.last(message).ok().flatten()
     }
 
-    fn number_of(&self, varint: u64) -> i128 {
-        match self.form {
-            Form::Signed => varint.cast_signed().into(),
-            Form::ZigZag => i128::from((varint >> 1).cast_signed() ^ -((varint & 1).cast_signed())),
-            _ => varint.into(),
+    fn last<'a>(&self, message: &'a [u8]) -> Result<Option<Value<'a>>, Malformed> {
+        let plan = self.plan();
+        let (mut reader, mut found) = (Reader::new(message), None);
+        while !reader.is_empty() {
+            let tag = reader.tag()?;
+            if tag != plan.tag.value() {
+                reader.skip(tag, 0)?;
+            } else if plan.kind == Kind::String {
+                found = Some(Value::Text(reader.delimited()?));
+            } else {
+                found = Some(Value::Number(reader.number(tag & 7)?));
+            }
         }
+        Ok(found)
     }
 }
 
 enum Value<'a> {
     Text(&'a [u8]),
-    Number(i128),
-}
-
-fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = usize::try_from(decode_varint(rest).ok()?).ok()?;
-    let (value, after) = rest.split_at_checked(length)?;
-    *rest = after;
-    Some(value)
-}
-
-/// Passes over a field. Length-delimited ones without a copy.
-fn pass(wire_type: WireType, number: u32, rest: &mut &[u8]) -> Option<()> {
-    if wire_type == WireType::LengthDelimited {
-        return take(rest).map(|_| ());
-    }
-    skip_field(wire_type, number, rest, DecodeContext::default()).ok()
+    /// As it is on the wire.
+    Number(u64),
 }
 
 #[cfg(test)]

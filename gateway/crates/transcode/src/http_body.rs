@@ -1,12 +1,13 @@
 //! `google.api.HttpBody`: content of any type that goes between HTTP body and message as it is.
 
 use bytes::Bytes;
-use prost::encoding::{WireType, encode_key, encode_varint};
 use prost_reflect::MessageDescriptor;
 
 use crate::{
     TranscodeError,
     binding::{Binding, Body},
+    plan::{Tag, wire_type::DELIMITED},
+    wire::{Malformed, Reader, put_delimited},
 };
 
 const NAME: &str = "google.api.HttpBody";
@@ -41,9 +42,7 @@ pub(crate) fn append(binding: &Binding, content: &HttpBody, out: &mut Vec<u8>) {
 }
 
 fn put(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
-    encode_key(number, WireType::LengthDelimited, out);
-    encode_varint(bytes.len() as u64, out);
-    out.extend_from_slice(bytes);
+    put_delimited(&Tag::new(number, DELIMITED), bytes, out);
 }
 
 /// Takes the content out of a response.
@@ -60,17 +59,17 @@ pub(crate) fn take(binding: &Binding, message: &Bytes) -> Result<HttpBody, Trans
             )
         }
     };
-    read.map(|()| content).map_err(|description| TranscodeError::Response {
+    read.map(|()| content).map_err(|Malformed(description)| TranscodeError::Response {
         message: binding.output.full_name().to_owned(),
         description: description.to_owned(),
     })
 }
 
-fn read(message: &Bytes, content: &mut HttpBody) -> Result<(), &'static str> {
+fn read(message: &Bytes, content: &mut HttpBody) -> Result<(), Malformed> {
     fields(message, |number, value| {
         match number {
             CONTENT_TYPE => {
-                let text = std::str::from_utf8(&value).map_err(|_| "content_type is not UTF-8")?;
+                let text = std::str::from_utf8(&value).map_err(|_| Malformed("content_type is not UTF-8"))?;
                 text.clone_into(&mut content.content_type);
             }
             DATA => content.data = value,
@@ -83,20 +82,16 @@ fn read(message: &Bytes, content: &mut HttpBody) -> Result<(), &'static str> {
 /// Calls for each length-delimited field; the others are passed over.
 fn fields(
     message: &Bytes,
-    mut each: impl FnMut(u32, Bytes) -> Result<(), &'static str>,
-) -> Result<(), &'static str> {
-    use bytes::Buf;
-    let mut rest = message.clone();
-    while rest.has_remaining() {
-        let (number, wire_type) = prost::encoding::decode_key(&mut rest).map_err(|_| "a key is invalid")?;
-        if wire_type == WireType::LengthDelimited {
-            let length = prost::encoding::decode_varint(&mut rest).map_err(|_| "a length is invalid")?;
-            let length = usize::try_from(length).ok().filter(|length| *length <= rest.len());
-            each(number, rest.split_to(length.ok_or("a field is cut off")?))?;
+    mut each: impl FnMut(u32, Bytes) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
+    let mut reader = Reader::new(message);
+    while !reader.is_empty() {
+        let tag = reader.tag()?;
+        if tag & 7 == DELIMITED {
+            let value = reader.delimited()?;
+            each(tag >> 3, message.slice_ref(value))?;
         } else {
-            let context = prost::encoding::DecodeContext::default();
-            prost::encoding::skip_field(wire_type, number, &mut rest, context)
-                .map_err(|_| "a field is invalid")?;
+            reader.skip(tag, 0)?;
         }
     }
     Ok(())

@@ -1,12 +1,12 @@
 //! A call to an upstream and the messages of its answer, read straight from HTTP/2's data: one frame may hold many
 //! messages, and none of them is copied. Dropping it cancels the call.
 
-use super::{Endpoint, frames, headers, problems, upload::Uplink};
+use super::{Endpoint, headers, problems, upload::Uplink};
 use crate::{
     edge::{self, Context as CallContext, Problem, headers::SERVER_TIMING},
     upstream::grpc::{CallError, LeasedBody},
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use std::{
@@ -16,7 +16,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 use tonic::Code;
-use transcode::status::Details;
+use transcode::{
+    envelope::{Decoder, Envelope, EnvelopeError},
+    status::Details,
+};
 
 const STATUS: &str = "grpc-status";
 
@@ -148,18 +151,13 @@ fn status(endpoint: &Endpoint, headers: &HeaderMap) -> Option<Result<(), Problem
 /// Takes length-prefixed messages out of a body.
 struct Frames {
     body: LeasedBody,
-    /// What has come and is not taken yet.
-    chunk: Bytes,
-    /// The beginning of a message that goes on in later data, its prefix included.
-    partial: BytesMut,
-    limit: usize,
+    decoder: Decoder,
 }
 
 impl Frames {
     fn new(body: LeasedBody, endpoint: &Endpoint) -> Self {
         // An answer's message is bounded as a request's is.
-        let limit = usize::try_from(endpoint.limits.body_bytes).unwrap_or(usize::MAX);
-        Self { body, chunk: Bytes::new(), partial: BytesMut::new(), limit }
+        Self { body, decoder: Decoder::new(endpoint.limits.body_bytes) }
     }
 
     fn poll_next(
@@ -167,16 +165,22 @@ impl Frames {
         cx: &mut Context<'_>,
         endpoint: &Endpoint,
     ) -> Poll<Option<Result<Bytes, Problem>>> {
+        let broken = |detail: String| Poll::Ready(Some(Err(Problem::new(edge::Code::BadGateway, detail))));
         loop {
-            match frames::take(&mut self.chunk, &mut self.partial, self.limit) {
+            match self.decoder.next_envelope() {
                 Ok(None) => {}
-                Ok(Some(message)) => return Poll::Ready(Some(Ok(message))),
-                Err(problem) => return Poll::Ready(Some(Err(problem))),
+                Ok(Some(Envelope { compressed: false, data })) => return Poll::Ready(Some(Ok(data))),
+                // None was accepted, so none may be used.
+                Ok(Some(_)) => return broken("The upstream's answer is compressed.".to_owned()),
+                Err(EnvelopeError::TooLarge { limit, .. }) => {
+                    return broken(format!("A message of the upstream's answer exceeds {limit} bytes."));
+                }
+                Err(_) => return broken("The upstream's answer is not gRPC.".to_owned()),
             }
             let ended = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
-                        self.chunk = data;
+                        self.decoder.push(data);
                         continue;
                     }
                     Err(frame) => frame.into_trailers().ok().and_then(|trailers| status(endpoint, &trailers)),
@@ -185,7 +189,7 @@ impl Frames {
                 None => None,
             };
             return Poll::Ready(match ended {
-                Some(Ok(())) if self.partial.is_empty() => None,
+                Some(Ok(())) if self.decoder.finish().is_ok() => None,
                 Some(Err(problem)) => Some(Err(problem)),
                 _ => Some(Err(Problem::new(edge::Code::BadGateway, "The upstream's answer breaks off."))),
             });

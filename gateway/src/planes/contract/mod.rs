@@ -8,7 +8,6 @@ mod coding;
 mod connect;
 mod events;
 mod form;
-mod frames;
 mod grpc_web;
 mod headers;
 mod inbound;

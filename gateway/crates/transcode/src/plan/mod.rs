@@ -254,6 +254,10 @@ impl Kind {
         !matches!(self, Self::String | Self::Bytes | Self::Message(_) | Self::Group(_))
     }
 
+    pub(crate) fn is_integer(self) -> bool {
+        self.packable() && !matches!(self, Self::Double | Self::Float | Self::Bool | Self::Enum(_))
+    }
+
     /// Whether a number as it was on the wire is the type's default.
     #[inline]
     pub(crate) fn is_default(self, raw: u64) -> bool {

@@ -275,12 +275,12 @@ impl<'a> Writer<'a> {
         match kind {
             Kind::Double => text::double(f64::from_bits(raw), out),
             Kind::Float => text::float(f32::from_bits(raw as u32), out),
-            Kind::Int32 | Kind::Sfixed32 => text::integer(raw as i32, out),
-            Kind::Uint32 | Kind::Fixed32 => text::integer(raw as u32, out),
-            Kind::Sint32 => text::integer((raw as u32 >> 1) as i32 ^ -((raw & 1) as i32), out),
-            Kind::Int64 | Kind::Sfixed64 => text::quoted_integer(raw.cast_signed(), out),
-            Kind::Uint64 | Kind::Fixed64 => text::quoted_integer(raw, out),
-            Kind::Sint64 => text::quoted_integer((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed(), out),
+            // 64-bit integers are strings, since JavaScript's numbers end at 2^53.
+            Kind::Int64 | Kind::Sfixed64 | Kind::Uint64 | Kind::Fixed64 | Kind::Sint64 => {
+                out.push(b'"');
+                text::integer_of(kind, raw, out);
+                out.push(b'"');
+            }
             Kind::Bool => out.extend_from_slice(if raw == 0 { b"false" } else { b"true" }),
             Kind::Enum(id) => {
                 let plan = self.plans.enumeration(id);
@@ -290,7 +290,8 @@ impl<'a> Writer<'a> {
                     None => text::integer(raw as i32, out),
                 }
             }
-            _ => return Err(Stop::Irregular),
+            Kind::String | Kind::Bytes | Kind::Message(_) | Kind::Group(_) => return Err(Stop::Irregular),
+            _ => text::integer_of(kind, raw, out),
         }
         Ok(())
     }

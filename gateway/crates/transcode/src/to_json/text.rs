@@ -3,6 +3,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::Stop;
+use crate::plan::Kind;
 
 /// A string from the bytes of a string field, which have to be UTF-8.
 #[inline]
@@ -99,12 +100,17 @@ pub(crate) fn integer(number: impl itoa::Integer, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-/// 64-bit integers are strings, since JavaScript's numbers end at 2^53.
+/// An integer of any kind, from what was on the wire.
 #[inline]
-pub(crate) fn quoted_integer(number: impl itoa::Integer, out: &mut Vec<u8>) {
-    out.push(b'"');
-    integer(number, out);
-    out.push(b'"');
+pub(crate) fn integer_of(kind: Kind, raw: u64, out: &mut Vec<u8>) {
+    match kind {
+        Kind::Uint32 | Kind::Fixed32 => integer(raw as u32, out),
+        Kind::Sint32 => integer((raw as u32 >> 1) as i32 ^ -((raw & 1) as i32), out),
+        Kind::Int64 | Kind::Sfixed64 => integer(raw.cast_signed(), out),
+        Kind::Uint64 | Kind::Fixed64 => integer(raw, out),
+        Kind::Sint64 => integer((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed(), out),
+        _ => integer(raw as i32, out),
+    }
 }
 
 /// The shortest text that reads back as the same number.
