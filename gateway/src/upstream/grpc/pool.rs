@@ -7,7 +7,6 @@ use http::uri::{Authority, Scheme, Uri};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::{
-    future::Future,
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -256,32 +255,5 @@ impl Body for LeasedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-/// The pool as a tower service, which is what tonic's client runs on.
-#[derive(Clone)]
-pub struct Channel(Arc<Pool>);
-
-impl Channel {
-    /// A channel over a pool.
-    pub fn new(pool: &Arc<Pool>) -> Self {
-        Self(Arc::clone(pool))
-    }
-}
-
-impl tower_service::Service<http::Request<tonic::body::Body>> for Channel {
-    type Response = http::Response<LeasedBody>;
-    type Error = CallError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, CallError>> + Send>>;
-
-    /// Always: what cannot be sent now is an error of the call, never a wait.
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), CallError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
-        let pool = Arc::clone(&self.0);
-        Box::pin(async move { pool.send(request).await })
     }
 }
