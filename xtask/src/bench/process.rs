@@ -123,8 +123,7 @@ impl Drop for Helper {
 /// The CPU time that the process and its descendants have used, in µs.
 pub(super) fn cpu_us(pid: u32) -> Result<f64> {
     let mut ticks = 0.0;
-    for pid in tree(pid) {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    for stat in each(pid, "stat")? {
         // The name in parentheses may hold spaces; utime and stime are the 14th and 15th fields.
         let after = stat.rsplit(')').next().unwrap_or_default();
         let fields: Vec<&str> = after.split_whitespace().collect();
@@ -136,12 +135,20 @@ pub(super) fn cpu_us(pid: u32) -> Result<f64> {
 /// The resident memory of the process and its descendants, in bytes.
 pub(super) fn rss(pid: u32) -> Result<f64> {
     let mut kib = 0.0;
-    for pid in tree(pid) {
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    for status in each(pid, "status")? {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
         kib += line.trim().trim_end_matches(" kB").parse::<f64>()?;
     }
     Ok(kib * 1024.0)
+}
+
+/// The file `name` of the process and of all its descendants. One that ended since the list was
+/// made is left out; the process itself has to be there.
+fn each(pid: u32, name: &str) -> Result<Vec<String>> {
+    let read = |pid: u32| fs::read_to_string(format!("/proc/{pid}/{name}"));
+    let mut texts = vec![read(pid).with_context(|| format!("process {pid}"))?];
+    texts.extend(tree(pid).into_iter().skip(1).filter_map(|child| read(child).ok()));
+    Ok(texts)
 }
 
 /// The process and all its descendants.
@@ -170,12 +177,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cpu_and_memory_of_this_process_are_read() {
-        let busy = Instant::now();
-        let before = cpu_us(std::process::id()).expect("cpu");
-        while cpu_us(std::process::id()).expect("cpu") <= before {
-            assert!(busy.elapsed() < Duration::from_secs(10), "no CPU time seen");
+    fn cpu_and_memory_of_a_process_are_read() {
+        // A child of the process ends again and again while it is measured.
+        let script = "while :; do /bin/true; done";
+        let mut child = Command::new("sh").args(["-c", script]).spawn().expect("a shell");
+        let begin = Instant::now();
+        let mut most = 0.0_f64;
+        while most < 100_000.0 && begin.elapsed() < Duration::from_secs(10) {
+            most = most.max(cpu_us(child.id()).expect("cpu"));
         }
-        assert!(rss(std::process::id()).expect("rss") > 100_000.0);
+        let memory = rss(child.id());
+        let _ = child.kill();
+        let _ = child.wait();
+        assert!(most >= 100_000.0, "{most} us of CPU seen in 10 s");
+        assert!(memory.expect("memory") > 100_000.0);
+        let gone = cpu_us(child.id()).expect_err("it has ended").to_string();
+        assert!(gone.starts_with("process "), "{gone}");
     }
 }
