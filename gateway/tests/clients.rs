@@ -2,6 +2,7 @@
 //! `@grpc/grpc-js`, in `tests/clients`. Needs Node.js with npm, which installs them at the first run.
 #![allow(clippy::unwrap_used)] // A panic is a test's failure.
 
+#[path = "contract/lab/mod.rs"]
 mod lab;
 mod support;
 

@@ -1,13 +1,11 @@
 //! Contracts are swapped whole: a new set serves at once, a bad one leaves the old one serving.
-#![allow(clippy::unwrap_used)] // A panic is a test's failure.
 
-mod lab;
-mod support;
-
+use crate::lab;
+use crate::support;
+use crate::support::{Edge, get};
 use gateway::Options;
 use http::StatusCode;
 use std::path::PathBuf;
-use support::{Edge, get};
 
 /// A folder that goes with the test.
 struct Folder(PathBuf);

@@ -1,16 +1,14 @@
 //! Raw content in both directions: `google.api.HttpBody` as the HTTP body that it stands for.
-#![allow(clippy::unwrap_used)] // A panic is a test's failure.
 
-mod lab;
-mod support;
-
+use crate::lab;
+use crate::lab::{Seen, read_text};
+use crate::support;
+use crate::support::{Edge, get, open, read_head, send, until, within, within_50_ms};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use lab::{Seen, read_text};
 use std::{sync::Arc, time::Instant};
-use support::{Edge, get, open, read_head, send, until, within, within_50_ms};
 use tokio::io::AsyncReadExt;
 
 async fn edge(more: &str) -> (Edge, support::Upstream, Arc<Seen>) {

@@ -1,23 +1,21 @@
 //! gRPC-Web through the gateway: both forms, over both versions of HTTP, and every way a call can end.
-#![allow(clippy::unwrap_used)] // A panic is a test's failure.
 
-mod lab;
-mod rpc;
-mod support;
-
+use crate::lab;
+use crate::lab::Sample;
+use crate::rpc;
+use crate::rpc::{
+    BOTH, Client, Content, Whole, bearer, edge, endless, framed, frames, full, pieces, sample, sending,
+};
+use crate::support;
+use crate::support::until;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version};
-use lab::Sample;
 use prost::Message;
-use rpc::{
-    BOTH, Client, Content, Whole, bearer, edge, endless, framed, frames, full, pieces, sample, sending,
-};
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},
 };
-use support::until;
 use transcode::status::Details;
 
 const BINARY: &str = "application/grpc-web+proto";

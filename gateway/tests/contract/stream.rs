@@ -1,17 +1,15 @@
 //! Server streams as event streams: how they begin, go on, fail and end, and that a client's leaving ends the work.
-#![allow(clippy::unwrap_used)] // A panic is a test's failure.
 
-mod lab;
-mod support;
-
+use crate::lab;
+use crate::lab::{Seen, read_text};
+use crate::support;
+use crate::support::{Edge, get, open, read_head, send, token, until};
 use http::Request;
-use lab::{Seen, read_text};
 use serde_json::{Value, json};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use support::{Edge, get, open, read_head, send, token, until};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 async fn edge(more: &str) -> (Edge, support::Upstream, Arc<Seen>) {

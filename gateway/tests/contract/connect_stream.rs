@@ -1,21 +1,21 @@
 //! Connect's streams through the gateway: in both directions, compressed or not, and every way one can end.
-#![allow(clippy::unwrap_used)] // A panic is a test's failure.
 
-mod lab;
-mod rpc;
-mod support;
-
+use crate::lab;
+use crate::lab::Sample;
+use crate::rpc;
+use crate::rpc::{
+    BOTH, Client, Content, Whole, edge, endless, framed, frames, full, pieces, sample, sending,
+};
+use crate::support;
+use crate::support::until;
 use bytes::Bytes;
 use http::Version;
-use lab::Sample;
 use prost::Message;
-use rpc::{BOTH, Client, Content, Whole, edge, endless, framed, frames, full, pieces, sample, sending};
 use serde_json::{Value, json};
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},
 };
-use support::until;
 use transcode::{envelope, gzip};
 
 const JSON: &str = "application/connect+json";

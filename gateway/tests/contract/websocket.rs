@@ -1,18 +1,16 @@
 //! Streaming methods over WebSockets: frames and messages, how they end, and every way it can go wrong.
-#![allow(clippy::unwrap_used)] // A panic is a test's failure.
 
-mod lab;
-mod support;
-
+use crate::lab;
+use crate::lab::{Sample, Seen};
+use crate::support;
+use crate::support::{Edge, get, open, read_head, token, until, within, within_50_ms};
 use futures_util::{SinkExt, StreamExt};
-use lab::{Sample, Seen};
 use prost::Message as _;
 use serde_json::{Value, json};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use support::{Edge, get, open, read_head, token, until, within, within_50_ms};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_tungstenite::{
     WebSocketStream, client_async,

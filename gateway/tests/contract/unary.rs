@@ -1,14 +1,12 @@
 //! Unary methods as JSON: what reaches the upstream, what comes back, and every way it can fail.
-#![allow(clippy::unwrap_used)] // A panic is a test's failure.
 
-mod lab;
-mod support;
-
+use crate::lab;
+use crate::support;
+use crate::support::{AI_SECRET, Answer, Edge, get, nobody, parse, send, token, until};
 use http::{Request, StatusCode};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
-use support::{AI_SECRET, Answer, Edge, get, nobody, parse, send, token, until};
 
 async fn edge() -> (Edge, support::Upstream, std::sync::Arc<lab::Seen>) {
     let (upstream, seen) = lab::upstream().await;

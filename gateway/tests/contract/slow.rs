@@ -1,21 +1,19 @@
 //! Clients that do not read: another stream of the same upstream flows as before, and what each of them holds is
 //! bounded.
-#![allow(clippy::unwrap_used)] // A panic is a test's failure.
 
-mod lab;
-mod support;
-
+use crate::lab;
+use crate::lab::{Seen, read_text};
+use crate::support;
+use crate::support::{Edge, get, open, until, within};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Empty;
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use lab::{Seen, read_text};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use support::{Edge, get, open, until, within};
 use tokio::net::TcpStream;
 
 const READERS: usize = 200;

@@ -1,9 +1,9 @@
 //! Native gRPC through the gateway: bodies and trailers untouched, access and deadline the gateway's.
-#![allow(clippy::unwrap_used)] // A panic is a test's failure.
 
-mod lab;
-mod support;
-
+use crate::lab;
+use crate::lab::{Sample, Seen, frame, messages};
+use crate::support;
+use crate::support::{Edge, token, until, within};
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, Request, Response};
@@ -11,7 +11,6 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::{body::Incoming, client::conn::http2::SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use lab::{Sample, Seen, frame, messages};
 use prost::Message;
 use std::{
     convert::Infallible,
@@ -19,7 +18,6 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use support::{Edge, token, until, within};
 
 type Content = BoxBody<Bytes, Infallible>;
 

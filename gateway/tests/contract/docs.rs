@@ -1,13 +1,11 @@
 //! The documentation: the OpenAPI document and its page, as they are served, and how they are turned off.
-#![allow(clippy::unwrap_used)] // A panic is a test's failure.
 
-mod lab;
-mod support;
-
+use crate::lab;
+use crate::support;
+use crate::support::{Edge, get, nobody, parse, send};
 use gateway::Options;
 use http::{Request, StatusCode};
 use serde_json::{Value, json};
-use support::{Edge, get, nobody, parse, send};
 
 async fn edge(more: &str) -> Edge {
     let text = format!("{}{more}", lab::config(nobody().await, ""));

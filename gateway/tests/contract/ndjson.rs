@@ -1,22 +1,20 @@
 //! Streams as lines or an array by `accept`, and requests that are streams of lines.
-#![allow(clippy::unwrap_used)] // A panic is a test's failure.
 
-mod lab;
-mod support;
-
+use crate::lab;
+use crate::lab::{Seen, read_text};
+use crate::support;
+use crate::support::{Answer, Edge, get, open, read_head, send, until, within, within_50_ms};
 use bytes::Bytes;
 use futures_util::stream;
 use http::Request;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use lab::{Seen, read_text};
 use serde_json::{Value, json};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use support::{Answer, Edge, get, open, read_head, send, until, within, within_50_ms};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

@@ -1,22 +1,20 @@
 //! Connect's unary calls through the gateway: JSON and protobuf, `POST` and `GET`, compression, deadlines and errors.
-#![allow(clippy::unwrap_used)] // A panic is a test's failure.
 
-mod lab;
-mod rpc;
-mod support;
-
+use crate::lab;
+use crate::lab::Sample;
+use crate::rpc;
+use crate::rpc::{BOTH, Whole, bearer, edge, full, sample};
+use crate::support;
+use crate::support::until;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{Request, Version};
-use lab::Sample;
 use prost::Message;
-use rpc::{BOTH, Whole, bearer, edge, full, sample};
 use serde_json::json;
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},
 };
-use support::until;
 use transcode::{gzip, status::Details};
 
 fn path(method: &str) -> String {
