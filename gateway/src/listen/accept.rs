@@ -15,6 +15,10 @@ use tokio::{
 const BACKLOG: i32 = 1024;
 /// A peer that takes nothing for this long, while something is to be sent, is gone.
 const STALLED: Duration = Duration::from_secs(60);
+/// What the kernel takes beyond what is on the wire. Left to itself it takes megabytes for each client that does not
+/// read, and what is said to one that reads slowly is old when it comes.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 128 << 10;
 
 /// Binds an address; port 0 picks one.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -76,4 +80,6 @@ fn tune(stream: &TcpStream) {
     let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(STALLED));
     #[cfg(target_os = "linux")]
     let _ = socket.set_tcp_user_timeout(Some(STALLED));
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_notsent_lowat(UNSENT);
 }

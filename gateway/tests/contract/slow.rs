@@ -14,7 +14,10 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+};
 
 const READERS: usize = 200;
 
@@ -78,4 +81,36 @@ async fn stalled_readers_delay_no_other_stream_of_their_upstream() {
     assert_eq!(seen.cancellations(), 0, "nobody's call was cut for what others do not read");
     drop(readers);
     until(|| seen.cancellations() >= READERS).await;
+}
+
+/// What waits for a reader that stalls is set aside after a second; it gets all of it when it reads on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_stalls_and_reads_on_gets_every_message_in_order() {
+    const MESSAGES: i64 = 60_000;
+    let (edge, _upstream, seen) = edge().await;
+    for (path, accept) in [
+        (format!("/v1/lab:watch?text=end&number={MESSAGES}"), "text/event-stream"),
+        (format!("/v1/lab:watch?text=fail&number={MESSAGES}"), "application/x-ndjson"),
+    ] {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = within(socket.connect(edge.at.public)).await.unwrap();
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nhost: {}\r\naccept: {accept}\r\nconnection: close\r\n\r\n",
+            edge.at.public
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        seen.settled().await;
+        // Longer than it takes to be seen to stall, twice.
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        let mut body = Vec::new();
+        within(stream.read_to_end(&mut body)).await.unwrap();
+        let text = String::from_utf8_lossy(&body);
+        let numbers = text.split("\"number\":").skip(1);
+        let numbers = numbers.filter_map(|rest| rest.split(['}', ',']).next()?.parse::<i64>().ok());
+        // The first number is 0, which proto3's JSON leaves out.
+        assert!(numbers.eq(1..MESSAGES), "{accept}: not all, or not in order");
+        let end = if accept.ends_with("stream") { "event: end" } else { "\"error\"" };
+        assert!(text.contains(end), "{}", &text[text.len() - 300..]);
+    }
 }

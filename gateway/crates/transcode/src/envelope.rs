@@ -63,6 +63,13 @@ impl Decoder {
         self.piece = piece;
     }
 
+    /// Copies what is held, so that it keeps no buffer that is larger than itself.
+    pub fn detach(&mut self) {
+        if !self.piece.is_empty() {
+            self.piece = Bytes::copy_from_slice(&self.piece);
+        }
+    }
+
     /// The next message; none until it is there as a whole. An error stays: there is no way to go on.
     pub fn next_envelope(&mut self) -> Result<Option<Envelope>, EnvelopeError> {
         Ok(self.next_frame()?.map(|frame| Envelope {

@@ -1,7 +1,9 @@
 //! The body of a streamed answer: takes the messages that are there, writes them in the client's form, beats while
 //! there are none, and says how it ended.
 
-use super::{Endpoint, form::Form, messages::Messages, problems, upload::Progress};
+use super::{
+    Endpoint, form::Form, messages::Messages, problems, unsent::Unsent, upload::Progress, wire::STALLED,
+};
 use crate::edge::{BodyError, Context as CallContext, Problem};
 use bytes::Bytes;
 use http_body::Frame;
@@ -15,8 +17,8 @@ use std::{
 use tokio::{task::AbortHandle, time::Sleep};
 use transcode::{HttpBody, Matched};
 
-/// Messages that are there already share a write, up to this size.
-const WRITE: usize = 16 << 10;
+/// Messages that are there already share a write, up to about this size.
+const WRITE: usize = 15 << 10;
 
 /// What has been written gets this long to go out before the body breaks off: a reset overtakes what waits.
 const BREAK_OFF: Duration = Duration::from_millis(20);
@@ -32,6 +34,8 @@ struct Source {
     messages: Option<Messages>,
     /// When it was last asked for.
     asked: Instant,
+    /// Something was given out and nothing was asked for since: nobody waits to be woken.
+    given: bool,
 }
 
 impl Shared {
@@ -42,11 +46,19 @@ impl Shared {
     async fn watch(self: Arc<Self>, patience: Duration) {
         loop {
             let until = self.lock().asked + patience;
-            if Instant::now() >= until {
-                self.lock().messages = None;
+            tokio::time::sleep_until(until.min(Instant::now() + STALLED).into()).await;
+            let mut source = self.lock();
+            let unread = source.asked.elapsed();
+            if unread >= patience {
+                source.messages = None;
                 return;
             }
-            tokio::time::sleep_until(until.into()).await;
+            if unread >= STALLED
+                && source.given
+                && let Some(messages) = &mut source.messages
+            {
+                messages.set_aside();
+            }
         }
     }
 }
@@ -60,6 +72,7 @@ pub(super) struct Events {
     watch: AbortHandle,
     /// Of a request that is still being sent: while it moves, the stream is not idle.
     progress: Option<Arc<Progress>>,
+    unsent: Arc<Unsent>,
     request_id: String,
     buffer: Vec<u8>,
     /// Raw content goes out as it came.
@@ -85,7 +98,8 @@ impl Events {
         context: &CallContext,
     ) -> Self {
         let now = Instant::now();
-        let source = Arc::new(Shared(Mutex::new(Source { messages: Some(messages), asked: now })));
+        let source =
+            Arc::new(Shared(Mutex::new(Source { messages: Some(messages), asked: now, given: false })));
         // A client that reads lets the body be polled at every heartbeat at least.
         let patience = endpoint.limits.stream_idle.max(endpoint.limits.heartbeat) + endpoint.limits.heartbeat;
         let mut events = Self {
@@ -95,6 +109,7 @@ impl Events {
             watch: tokio::spawn(Arc::clone(&source).watch(patience)).abort_handle(),
             source,
             progress,
+            unsent: Arc::default(),
             request_id: context.request_id_str().to_owned(),
             buffer: Vec::new(),
             content: Bytes::new(),
@@ -162,6 +177,7 @@ impl Events {
         let mut locked = source.lock();
         let now = Instant::now();
         locked.asked = now;
+        locked.given = false;
         let Some(messages) = &mut locked.messages else {
             drop(locked);
             return self.fail(&problems::unread());
@@ -208,6 +224,17 @@ impl Events {
     }
 }
 
+impl Events {
+    /// What is there, of both kinds raw content first: the end of a stream of it has no form.
+    fn hand_out(&mut self) -> Bytes {
+        let content = std::mem::take(&mut self.content);
+        if !content.is_empty() {
+            return self.unsent.hand_out(content);
+        }
+        self.unsent.hand_out(std::mem::take(&mut self.buffer))
+    }
+}
+
 impl Drop for Events {
     fn drop(&mut self) {
         self.finish();
@@ -222,15 +249,13 @@ impl http_body::Body for Events {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        ready!(self.unsent.poll_room(cx));
         self.poll_source(cx);
         self.poll_timer(cx);
-        let data = match std::mem::take(&mut self.content) {
-            content if content.is_empty() => Bytes::from(std::mem::take(&mut self.buffer)),
-            content => content,
-        };
-        if !data.is_empty() {
+        if !self.buffer.is_empty() || !self.content.is_empty() {
             self.last_sent = Instant::now();
-            return Poll::Ready(Some(Ok(Frame::data(data))));
+            self.source.lock().given = true;
+            return Poll::Ready(Some(Ok(Frame::data(self.hand_out()))));
         }
         if self.broken {
             ready!(self.timer.as_mut().poll(cx));

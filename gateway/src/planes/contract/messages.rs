@@ -71,22 +71,28 @@ enum State {
 impl Messages {
     /// The next message; `None` after the upstream's OK. Whatever else ends the call is a problem, and then it is over.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Problem>>> {
-        // What is wrong with the request explains what the upstream makes of its breaking off.
-        if let Some(uplink) = &mut self.uplink
-            && let Poll::Ready(ended) = uplink.poll_problem(cx)
-        {
-            self.uplink = None;
-            if let Some(problem) = ended {
-                self.state = State::Ended;
-                return Poll::Ready(Some(Err(problem)));
-            }
+        if let Some(problem) = self.poll_uplink(cx) {
+            return Poll::Ready(Some(Err(problem)));
         }
-        let next = ready!(self.poll_state(cx));
+        let mut next = ready!(self.poll_state(cx));
+        // What is wrong with the request explains what the upstream makes of its breaking off.
+        if matches!(next, Some(Err(_)))
+            && let Some(problem) = self.poll_uplink(cx)
+        {
+            next = Some(Err(problem));
+        }
         if !matches!(next, Some(Ok(_))) {
             self.state = State::Ended;
             self.uplink = None;
         }
         Poll::Ready(next)
+    }
+
+    /// Whether the request ended the call, because it could not be read.
+    fn poll_uplink(&mut self, cx: &mut Context<'_>) -> Option<Problem> {
+        let Poll::Ready(ended) = self.uplink.as_mut()?.poll_problem(cx) else { return None };
+        self.uplink = None;
+        ended.inspect(|_| self.state = State::Ended)
     }
 
     fn poll_state(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Problem>>> {
@@ -105,6 +111,15 @@ impl Messages {
                 State::Open(frames) => return frames.poll_next(cx, &self.endpoint),
                 State::Ended => return Poll::Ready(None),
             }
+        }
+    }
+
+    /// For a client that does not read: what waits for it is kept in as little memory as it can be. Only after a
+    /// message was given out, and before the next poll.
+    pub(super) fn set_aside(&mut self) {
+        if let State::Open(frames) = &mut self.state {
+            frames.decoder.detach();
+            frames.body.set_aside();
         }
     }
 

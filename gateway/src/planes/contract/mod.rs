@@ -22,6 +22,7 @@ mod request;
 mod socket;
 mod stream;
 mod unary;
+mod unsent;
 mod upload;
 mod websocket;
 mod wire;

@@ -1,92 +1,123 @@
 //! One HTTP/2 connection to a gRPC upstream, with its settings and the count of what runs on it.
+//!
+//! On h2 itself: a client on top of it gives a stream's window back as soon as data is looked at, and passes each
+//! call through a queue and a task of its own (docs/decisions/0009).
 
-use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use super::keepalive::Keepalive;
+use bytes::Bytes;
+use h2::client::{Builder, SendRequest};
 use std::{
     future::{Future, poll_fn},
     io,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
-    time::Duration,
+    task::Poll,
 };
 use tokio::net::TcpStream;
 
 /// A stalled reader holds back at most this much of its own stream. Small: unread messages cost memory each, and the
 /// services are near.
 const STREAM_WINDOW: u32 = 16 << 10;
-/// All streams of a connection together can stall without touching the others' share. Far larger than their sum,
-/// because half of it is also h2's budget for small unread frames, which cost it 256 bytes each however small they
-/// are: were it used up by readers who stall, the connection would end for all.
-const CONNECTION_WINDOW: u32 = 1 << 30;
+/// All streams of a connection together can stall without touching the others' share.
+const CONNECTION_WINDOW: u32 = 64 << 20;
+/// h2's budget for small unread frames, which it takes to cost 256 bytes each however small they are: were it used up
+/// by readers who stall, the connection would end for all. Enough for full windows of one-byte frames.
+const SMALL_FRAMES: usize = MAX_STREAMS * (STREAM_WINDOW as usize) * 256;
 /// A connection's state is behind one lock, so it pays to open another before the peer's own bound is reached.
 const MAX_STREAMS: usize = 100;
-/// Servers answer more frequent pings with GOAWAY; the services allow this rate
-/// (`grpc.http2.min_ping_interval_without_data_ms`). Never while idle: gRPC servers count that as abuse.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) struct Connection {
-    sender: SendRequest<tonic::body::Body>,
+    sender: SendRequest<Bytes>,
+    state: Arc<State>,
+}
+
+/// What the connection's task and its calls know of each other.
+struct State {
     in_flight: AtomicUsize,
     /// What the peer's settings allow, as the connection's task last saw them.
-    max_streams: Arc<AtomicUsize>,
+    max_streams: AtomicUsize,
+    /// It takes no further call.
+    closed: AtomicBool,
+}
+
+/// How a connection ends that has not broken.
+enum Ended {
+    Closed,
+    /// The peer does not answer pings.
+    Silent,
 }
 
 impl Connection {
     pub(super) async fn open(address: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let (sender, mut connection) = Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW)
+        let handshake = Builder::new()
+            .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .keep_alive_while_idle(false)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(io::Error::other)?;
-        let max_streams = Arc::new(AtomicUsize::new(MAX_STREAMS));
-        let (address, announced) = (address.to_owned(), Arc::clone(&max_streams));
+            .data_frame_budget(SMALL_FRAMES)
+            .enable_push(false)
+            .handshake(stream);
+        let (sender, mut connection) = handshake.await.map_err(io::Error::other)?;
+        let state = Arc::new(State {
+            in_flight: AtomicUsize::new(0),
+            max_streams: AtomicUsize::new(MAX_STREAMS),
+            closed: AtomicBool::new(false),
+        });
+        let (address, shared) = (address.to_owned(), Arc::clone(&state));
         tokio::spawn(async move {
+            let mut keepalive = Keepalive::new(connection.ping_pong());
             let ended = poll_fn(|cx| {
                 let polled = Pin::new(&mut connection).poll(cx);
-                announced.store(connection.current_max_send_streams(), Relaxed);
-                polled
+                shared.max_streams.store(connection.max_concurrent_send_streams(), Relaxed);
+                if polled.is_pending()
+                    && keepalive.poll_dead(cx, shared.in_flight.load(Relaxed) > 0).is_ready()
+                {
+                    return Poll::Ready(Ok(Ended::Silent));
+                }
+                polled.map_ok(|()| Ended::Closed)
             });
-            if let Err(error) = ended.await {
-                tracing::debug!(address, %error, "connection to a gRPC upstream ended");
+            let ended: Result<Ended, h2::Error> = ended.await;
+            shared.closed.store(true, Relaxed);
+            match ended {
+                Ok(Ended::Closed) => {}
+                Ok(Ended::Silent) => tracing::warn!(address, "a gRPC upstream leaves pings unanswered"),
+                Err(error) => tracing::debug!(address, %error, "connection to a gRPC upstream ended"),
             }
         });
-        Ok(Self { sender, in_flight: AtomicUsize::new(0), max_streams })
+        Ok(Self { sender, state })
     }
 
-    pub(super) fn sender(&self) -> SendRequest<tonic::body::Body> {
-        self.sender.clone()
+    /// A sender that takes a call now; an error says that this connection takes none any more.
+    pub(super) async fn sender(&self) -> Result<SendRequest<Bytes>, h2::Error> {
+        let ready = self.sender.clone().ready().await;
+        if ready.is_err() {
+            self.state.closed.store(true, Relaxed);
+        }
+        ready
     }
 
     pub(super) fn is_live(&self) -> bool {
-        !self.sender.is_closed()
+        !self.state.closed.load(Relaxed)
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.in_flight.load(Relaxed)
+        self.state.in_flight.load(Relaxed)
     }
 
     /// Whether one more call fits under the peer's MAX_CONCURRENT_STREAMS: what exceeds it would wait unseen.
     pub(super) fn has_room(&self) -> bool {
         let in_flight = self.in_flight();
-        in_flight == 0 || in_flight < MAX_STREAMS.min(self.max_streams.load(Relaxed))
+        in_flight == 0 || in_flight < MAX_STREAMS.min(self.state.max_streams.load(Relaxed))
     }
 
     pub(super) fn begin(&self) {
-        self.in_flight.fetch_add(1, Relaxed);
+        self.state.in_flight.fetch_add(1, Relaxed);
     }
 
     pub(super) fn end(&self) {
-        self.in_flight.fetch_sub(1, Relaxed);
+        self.state.in_flight.fetch_sub(1, Relaxed);
     }
 }

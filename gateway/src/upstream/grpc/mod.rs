@@ -2,6 +2,10 @@
 //! Nothing here knows contracts; whoever calls says which path and which bytes.
 
 mod connection;
+mod download;
+mod keepalive;
 mod pool;
+mod upload;
 
-pub use pool::{CallError, LeasedBody, Pool, Settings};
+pub use download::LeasedBody;
+pub use pool::{CallError, Pool, Settings};

@@ -1,18 +1,21 @@
 //! The connections to one gRPC upstream: opened on demand, calls spread over them, all bounded.
 
-use super::connection::Connection;
+use super::{
+    connection::Connection,
+    download::LeasedBody,
+    upload::{self, Sending},
+};
 use arc_swap::ArcSwapOption;
-use bytes::Bytes;
-use http::uri::{Authority, Scheme, Uri};
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use http::{
+    Request, Response,
+    uri::{Authority, Scheme, Uri},
+};
 use std::{
-    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    task::{Context, Poll},
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -33,7 +36,7 @@ pub enum CallError {
     Unavailable(String),
     /// The connection or stream broke.
     #[error("the upstream broke the connection: {0}")]
-    Broken(#[source] hyper::Error),
+    Broken(#[source] h2::Error),
 }
 
 /// What a pool keeps to.
@@ -91,23 +94,29 @@ impl Pool {
 
     /// Sends a request whose URI is a path; dropping the future or the response's body cancels the call.
     ///
-    /// A request that its connection did not take (the peer was closing it) goes to another one, once.
+    /// A connection that the peer was closing has taken nothing of the request: it goes to another one.
     pub async fn send(
         self: &Arc<Self>,
-        mut request: http::Request<tonic::body::Body>,
-    ) -> Result<http::Response<LeasedBody>, CallError> {
-        self.address_to(request.uri_mut());
-        let mut second = false;
-        loop {
+        request: Request<tonic::body::Body>,
+    ) -> Result<Response<LeasedBody>, CallError> {
+        let (mut head, mut body) = request.into_parts();
+        self.address_to(&mut head.uri);
+        let mut others = self.slots.len();
+        let (lease, mut sender) = loop {
             let lease = self.lease().await?;
-            match lease.connection.sender().try_send_request(request).await {
-                Ok(response) => return Ok(response.map(|body| LeasedBody { body, _lease: lease })),
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) if !second => (request, second) = (unsent, true),
-                    _ => return Err(CallError::Broken(error.into_error())),
-                },
+            match lease.connection.sender().await {
+                Ok(sender) => break (lease, sender),
+                Err(error) if others == 0 => return Err(CallError::Broken(error)),
+                Err(_) => others -= 1,
             }
-        }
+        };
+        let first = upload::at_once(&mut body).await;
+        let empty = matches!(first, Poll::Ready(None));
+        let sent = sender.send_request(Request::from_parts(head, ()), empty);
+        let (response, stream) = sent.map_err(CallError::Broken)?;
+        let sending = if empty { None } else { Sending::begin(body, stream, first) };
+        let (head, stream) = response.await.map_err(CallError::Broken)?.into_parts();
+        Ok(Response::from_parts(head, LeasedBody::new(stream, sending, lease)))
     }
 
     /// HTTP/2 wants a scheme and an authority beside the path.
@@ -221,7 +230,7 @@ impl Drop for Place {
 }
 
 /// One call's hold on its connection.
-struct Lease {
+pub(super) struct Lease {
     connection: Arc<Connection>,
     _place: Place,
 }
@@ -229,31 +238,5 @@ struct Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.connection.end();
-    }
-}
-
-/// A response's body; the call counts as in flight until it is dropped.
-pub struct LeasedBody {
-    body: Incoming,
-    _lease: Lease,
-}
-
-impl Body for LeasedBody {
-    type Data = Bytes;
-    type Error = CallError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
-        Pin::new(&mut self.body).poll_frame(cx).map_err(CallError::Broken)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

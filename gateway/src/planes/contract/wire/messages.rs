@@ -18,6 +18,9 @@ use tokio::{task::AbortHandle, time::Sleep};
 use tokio_util::sync::DropGuard;
 use transcode::envelope::{Decoder, EnvelopeError};
 
+/// A client that has taken nothing for this long stalls. What comes for it while it does is looked after as often.
+pub(in super::super) const STALLED: Duration = Duration::from_secs(1);
+
 /// How a call's messages ended.
 pub(in super::super) enum Ending {
     /// As the upstream says in its trailers; they may be trailers without a status.
@@ -56,17 +59,31 @@ impl Held {
 
     async fn watch(self: Arc<Self>, exchange: Arc<Exchange>, patience: Duration) {
         loop {
-            let (now, unread) = (Instant::now(), self.lock().unread);
-            let patient = unread.unwrap_or(now) + patience;
-            if unread.is_some() && now >= patient.min(exchange.deadline) {
-                self.lock().body = None;
-                exchange.over.cancel();
-                return;
-            }
-            // Past the deadline, one who reads is told of it.
-            let until = if now < exchange.deadline { patient.min(exchange.deadline) } else { patient };
-            tokio::time::sleep_until(until.into()).await;
+            let now = Instant::now();
+            let Some(until) = self.look(&exchange, patience, now) else { return };
+            tokio::time::sleep_until(until.min(now + STALLED).into()).await;
         }
+    }
+
+    /// When there is something to do again; None once the call was ended.
+    fn look(&self, exchange: &Exchange, patience: Duration, now: Instant) -> Option<Instant> {
+        let mut state = self.lock();
+        let patient = state.unread.unwrap_or(now) + patience;
+        if let Some(since) = state.unread {
+            if now >= patient.min(exchange.deadline) {
+                state.body = None;
+                exchange.over.cancel();
+                return None;
+            }
+            // Under the lock: one who reads again asks only after this.
+            if now >= since + STALLED
+                && let Some(body) = &mut state.body
+            {
+                body.set_aside();
+            }
+        }
+        // Past the deadline, one who reads is told of it.
+        Some(if now < exchange.deadline { patient.min(exchange.deadline) } else { patient })
     }
 }
 

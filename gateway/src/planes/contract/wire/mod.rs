@@ -4,7 +4,7 @@
 mod messages;
 mod upload;
 
-pub(super) use messages::{Ending, Messages};
+pub(super) use messages::{Ending, Messages, STALLED};
 pub(super) use upload::{Recode, Upload};
 
 use super::{Endpoint, headers, native, problems};
