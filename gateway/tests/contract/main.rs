@@ -18,3 +18,4 @@ mod stream;
 mod unary;
 mod upload;
 mod websocket;
+mod websocket_http2;

@@ -31,8 +31,8 @@ pub use websocket::Sockets;
 use crate::{
     config::Config,
     edge::{
-        Body, Context, Level, Problem, Rule, linger::Lingering, metrics::Metrics, metrics::RouteMetrics,
-        problem::Style,
+        self, Body, Context, Level, Listener, Problem, Rule, linger::Lingering, metrics::Metrics,
+        metrics::RouteMetrics, problem::Style,
     },
     upstream::{Upstream, Upstreams, grpc},
 };
@@ -107,8 +107,8 @@ pub struct Target {
     endpoint: Arc<Endpoint>,
     /// The HTTP binding; none where the path names the method itself.
     matched: Option<Matched>,
-    /// The request asks for a WebSocket.
-    websocket: bool,
+    /// The request asks for a WebSocket, and gets one.
+    pub websocket: bool,
 }
 
 impl ContractPlane {
@@ -151,15 +151,16 @@ impl ContractPlane {
         Ok(Self { contract, sockets: Arc::clone(sockets), endpoints })
     }
 
-    /// Which method a request means.
-    pub fn find<B>(&self, request: &Request<B>) -> Lookup {
+    /// Which method a request means. `listener` is where it came in.
+    pub fn find<B>(&self, request: &Request<B>, listener: Listener) -> Lookup {
         let path = request.uri().path();
         let style = Style::of(request.headers());
         if style != Style::Document {
             let endpoint = self.endpoints.get(path).filter(|_| request.method() == Method::POST);
             return endpoint.map_or(Lookup::NotFound, |endpoint| Lookup::Found(Target::rpc(endpoint, style)));
         }
-        if websocket::is_asked(request)
+        if request.method() == Method::GET
+            && edge::websocket::is_asked(request)
             && let Some(target) = self.find_socket(path)
         {
             return Lookup::Found(target);
@@ -171,15 +172,17 @@ impl ContractPlane {
             },
             Routed::MethodNotAllowed { allow } => {
                 // What nobody can reach is not hinted at either.
+                let internal = listener == Listener::Internal;
                 let reachable = allow.iter().filter(|verb| match self.contract.route(verb, path) {
                     Routed::Matched(matched) => {
-                        self.endpoints.contains_key(matched.method().grpc_path().as_str())
+                        let endpoint = self.endpoints.get(matched.method().grpc_path().as_str());
+                        endpoint.is_some_and(|endpoint| internal || endpoint.rule.level != Level::Internal)
                     }
                     _ => false,
                 });
                 match reachable.map(Method::as_str).collect::<Vec<_>>().join(", ") {
                     none if none.is_empty() => Lookup::NotFound,
-                    allow => Lookup::MethodNotAllowed(allow),
+                    allow => Lookup::MethodNotAllowed(allow + ", OPTIONS"),
                 }
             }
             Routed::NotFound => match self.endpoints.get(path) {
