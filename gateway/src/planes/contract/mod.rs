@@ -10,6 +10,7 @@ mod events;
 mod form;
 mod grpc_web;
 mod headers;
+mod heads;
 mod inbound;
 mod lines;
 mod messages;
@@ -29,7 +30,7 @@ mod wire;
 pub use websocket::Sockets;
 
 use crate::{
-    config::Config,
+    config::{Config, UnknownFields},
     edge::{
         self, Body, Context, Level, Listener, Problem, Rule, linger::Lingering, metrics::Metrics,
         metrics::RouteMetrics, problem::Style,
@@ -39,7 +40,7 @@ use crate::{
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use std::{collections::HashMap, sync::Arc, time::Duration};
-use transcode::{Access, Contract, Matched, Routed};
+use transcode::{Access, Contract, Matched, Routed, Unknown};
 
 /// All contracts of a configuration. A reload builds another one and swaps it; calls under way keep theirs.
 pub struct ContractPlane {
@@ -58,6 +59,19 @@ pub enum BuildError {
     /// A package of the configuration has no method.
     #[error("contracts.packages.\"{0}\": no contract defines a service in this package")]
     UnknownPackage(String),
+    /// A method asks for more time than the configuration allows.
+    #[error(
+        "{method}: hybrid.options.v1.timeout: max_seconds is {}: expected at most {}, which is contracts.max_timeout",
+        asked.as_secs_f64(), allowed.as_secs_f64()
+    )]
+    Timeout {
+        /// Its full name, after its file and line where they are known.
+        method: String,
+        /// What the contract says.
+        asked: Duration,
+        /// What the configuration says.
+        allowed: Duration,
+    },
 }
 
 /// A method that can be reached.
@@ -119,7 +133,12 @@ impl ContractPlane {
         metrics: &Metrics,
         sockets: &Arc<Sockets>,
     ) -> Result<Self, BuildError> {
-        let contract = Contract::compile(&config.contracts.paths.0)?;
+        let unknown = match config.contracts.unknown_fields {
+            UnknownFields::Refuse => Unknown::Refused,
+            UnknownFields::Ignore => Unknown::Ignored,
+        };
+        let contract = Contract::compile(&config.contracts.paths.0, unknown)?;
+        check_timeouts(&contract, config.contracts.max_timeout.0)?;
         let packages = &config.contracts.packages;
         let unknown =
             packages.keys().find(|package| !contract.methods().iter().any(|m| m.package() == **package));
@@ -268,7 +287,11 @@ impl Target {
             rule: Arc::clone(&endpoint.rule),
             metrics: Arc::clone(&endpoint.metrics),
             query_token: without_body && method.is_server_streaming(),
-            budget: if streaming { limits.stream_max_age } else { limits.response },
+            budget: method.timeout().unwrap_or(if streaming {
+                limits.stream_max_age
+            } else {
+                limits.response
+            }),
             style: Style::Document,
             endpoint: Arc::clone(endpoint),
             matched,
@@ -295,6 +318,17 @@ impl Limits {
             sockets: config.limits.tunnels.0,
         }
     }
+}
+
+/// A contract's own bounds on time are bounded themselves.
+fn check_timeouts(contract: &Contract, allowed: Duration) -> Result<(), BuildError> {
+    let timeouts = contract.methods().iter().filter_map(|method| Some((method, method.timeout()?)));
+    for (method, asked) in timeouts {
+        if asked > allowed {
+            return Err(BuildError::Timeout { method: method.place(), asked, allowed });
+        }
+    }
+    Ok(())
 }
 
 /// The edge's form of a contract's access rule; none where the contract denies.
