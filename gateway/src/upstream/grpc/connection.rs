@@ -1,7 +1,8 @@
 //! One HTTP/2 connection to a gRPC upstream, with its settings and the count of what runs on it.
 
+use super::abandon::Tasks;
 use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     future::{Future, poll_fn},
     io,
@@ -39,7 +40,7 @@ impl Connection {
     pub(super) async fn open(address: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let (sender, mut connection) = Builder::new(TokioExecutor::new())
+        let (sender, mut connection) = Builder::new(Tasks)
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)

@@ -1,6 +1,6 @@
 //! The connections to one gRPC upstream: opened on demand, calls spread over them, all bounded.
 
-use super::connection::Connection;
+use super::{abandon, connection::Connection};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::uri::{Authority, Scheme, Uri};
@@ -15,6 +15,7 @@ use std::{
     task::{Context, Poll},
     time::{Duration, Instant},
 };
+use tokio_util::sync::DropGuard;
 
 /// Calls are spread over this many connections; further ones are opened only when these are full.
 const BASE: usize = 4;
@@ -94,14 +95,19 @@ impl Pool {
     /// A request that its connection did not take (the peer was closing it) goes to another one, once.
     pub async fn send(
         self: &Arc<Self>,
-        mut request: http::Request<tonic::body::Body>,
+        request: http::Request<tonic::body::Body>,
     ) -> Result<http::Response<LeasedBody>, CallError> {
-        self.address_to(request.uri_mut());
+        let (mut head, body) = request.into_parts();
+        self.address_to(&mut head.uri);
+        let (body, sending) = abandon::tie(body);
+        let mut request = http::Request::from_parts(head, body);
         let mut second = false;
         loop {
             let lease = self.lease().await?;
             match lease.connection.sender().try_send_request(request).await {
-                Ok(response) => return Ok(response.map(|body| LeasedBody { body, _lease: lease })),
+                Ok(response) => {
+                    return Ok(response.map(|body| LeasedBody { body, _sending: sending, _lease: lease }));
+                }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if !second => (request, second) = (unsent, true),
                     _ => return Err(CallError::Broken(error.into_error())),
@@ -235,6 +241,8 @@ impl Drop for Lease {
 /// A response's body; the call counts as in flight until it is dropped.
 pub struct LeasedBody {
     body: Incoming,
+    /// The request's body goes on until this is dropped.
+    _sending: Option<DropGuard>,
     _lease: Lease,
 }
 
