@@ -136,6 +136,13 @@ async fn the_upstreams_status_and_details_become_a_problem() {
     assert_eq!(answer.json()["detail"], "not good");
     assert_eq!(answer.json()["errors"], json!([{"field": "list[0]", "description": "is empty"}]));
     assert_eq!(answer.headers["retry-after"], "3", "2.5 s, rounded up");
+    let large = get(edge.at.public, "/v1/lab/huge").await;
+    assert_eq!((large.status.as_u16(), large.code().as_str()), (502, "bad_gateway"));
+    let detail = large.json()["detail"].as_str().unwrap().to_owned();
+    assert!(
+        detail.contains("10000 bytes") && detail.contains("raise the gateway's limits.body_bytes"),
+        "{detail}"
+    );
     let answer = get(edge.at.public, "/v1/lab/garbage").await;
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (502, "bad_gateway"));
 }

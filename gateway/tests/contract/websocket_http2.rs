@@ -149,7 +149,7 @@ async fn a_stream_that_is_reset_cancels_the_call() {
 #[tokio::test]
 async fn silence_and_a_drain_end_it_with_their_codes() {
     let (upstream, _seen) = lab::upstream().await;
-    let text = lab::config(upstream.at, "stream_idle = \"250ms\"") + "[deadlines]\ndrain = \"400ms\"\n";
+    let text = lab::config(upstream.at, "stream_idle = \"250ms\"") + "[deadlines]\ndrain = \"2s\"\n";
     let edge = Edge::with(&text, gateway::Options::default()).await;
     let mut client = Client::new(edge.at.public).await;
     let mut silent = open(&mut client, "/v1/lab:converse").await;
@@ -162,11 +162,11 @@ async fn silence_and_a_drain_end_it_with_their_codes() {
     let code = loop {
         match hear(&mut socket).await {
             Message::Close(Some(frame)) => break u16::from(frame.code),
-            _ => assert!(started.elapsed() < Duration::from_secs(2), "it never ends"),
+            _ => assert!(started.elapsed() < Duration::from_secs(4), "it never ends"),
         }
     };
     assert_eq!(code, 1001);
     drop((socket, silent, client));
     within(stopping).await.unwrap();
-    assert!(started.elapsed() < Duration::from_millis(1200), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
 }
