@@ -27,9 +27,9 @@ use tokio::{
 use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_accept_key};
 use tokio_util::either::Either;
 
-/// A reset by the client is told to those who write, and looks to those who read like an end: after an end, writing is
-/// looked at once more.
-const RESET: Duration = Duration::from_millis(10);
+/// A reset by the client is told to those who write, and looks to those who read like an end: at an end, writing is
+/// looked at, and once more after this time, for who reads may be told first.
+const RESET: Duration = Duration::from_millis(5);
 /// A write is copied whole, and some of them may wait for a client that does not read.
 const WRITE: usize = 16 << 10;
 
@@ -154,11 +154,10 @@ impl AsyncRead for StreamSocket {
                 return Poll::Ready(Ok(()));
             }
         }
-        ready!(self.ending.get_or_insert_with(|| Box::pin(sleep(RESET))).as_mut().poll(cx));
-        match Pin::new(&mut self.io).poll_flush(cx) {
-            Poll::Ready(Err(reset)) => Poll::Ready(Err(reset)),
-            _ => Poll::Ready(Ok(())),
+        if let Poll::Ready(Err(reset)) = Pin::new(&mut self.io).poll_flush(cx) {
+            return Poll::Ready(Err(reset));
         }
+        self.ending.get_or_insert_with(|| Box::pin(sleep(RESET))).as_mut().poll(cx).map(Ok)
     }
 }
 
