@@ -39,9 +39,10 @@ impl WebPlane {
             .http
             .as_ref()
             .ok_or_else(|| Problem::new(Code::Internal, "The route has no HTTP upstream."))?;
-        let upgrade = route.websocket && (found.upgrade || request.version() == Version::HTTP_2);
-        let handshake = (upgrade && websocket::is_asked(&request)).then(|| Handshake::take(&mut request));
-        if handshake.is_some() {
+        let may_ask = route.websocket && (found.upgrade || request.version() == Version::HTTP_2);
+        let handshake = (may_ask && websocket::is_asked(&request)).then(|| Handshake::take(&mut request));
+        let upgrade = handshake.is_some();
+        if upgrade {
             tunnel::check(&request)?;
             self.tunnels.admit(self.tunnel.limit)?;
         }
@@ -49,7 +50,6 @@ impl WebPlane {
         check_length(&parts.headers, route.body_bytes)?;
         let accept = handshake.as_ref().and_then(|handshake| handshake.rekey(&mut parts.headers));
         let mut head = write_head(parts, context, route, forwarded, found);
-        let upgrade = handshake.is_some();
         if upgrade {
             websocket::upgrade(|name, value| head.header(&name, &value));
         }
