@@ -12,6 +12,7 @@ use crate::{
         linger::Lingering,
         problem::Style,
         trace::{self, REQUEST_ID},
+        websocket,
     },
     identity::{AuthError, Caller},
     pages,
@@ -22,7 +23,7 @@ use crate::{
     snapshot::Snapshot,
 };
 use arc_swap::ArcSwap;
-use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use std::{
     convert::Infallible,
@@ -45,6 +46,8 @@ enum Destination {
     Web(Arc<Route>),
     Contract(Target),
     Page(pages::Page),
+    /// A question of what can be done at a path: these methods.
+    Options(String),
 }
 
 /// What the checks leave to do.
@@ -66,6 +69,7 @@ impl Front {
         let mut finish = connection.begin();
         if request.version() == Version::HTTP_2 {
             name_host(&mut request);
+            websocket::adopt(&mut request, &connection);
         }
         let ids = trace::ids(request.headers());
         let mut context =
@@ -139,7 +143,10 @@ impl Front {
         } else if found.origin {
             return Err(Problem::new(Code::OriginNotAllowed, "The internal listener is not for browsers."));
         }
-        match destination? {
+        let destination = destination?;
+        destination.refuse_connect(request)?;
+        match destination {
+            Destination::Options(allow) => Ok(Passage::Answer(options(&allow))),
             Destination::Page(page) => {
                 if page == pages::Page::OpenApi {
                     Box::pin(pages::prepare_openapi(snapshot)).await;
@@ -177,8 +184,11 @@ impl Front {
         if let Some(route) = route.filter(|route| !route.is_root()) {
             return Ok(Destination::Web(Arc::clone(route)));
         }
-        match snapshot.contract.find(request) {
+        match snapshot.contract.find(request, listener) {
             Lookup::Found(target) => return Ok(Destination::Contract(target)),
+            Lookup::MethodNotAllowed(allow) if route.is_none() && request.method() == Method::OPTIONS => {
+                return Ok(Destination::Options(allow));
+            }
             Lookup::MethodNotAllowed(allow) if route.is_none() => {
                 return Err(Problem::new(Code::MethodNotAllowed, "The path exists with other methods.")
                     .with_allow(allow));
@@ -220,6 +230,32 @@ impl Front {
         }
         rule.check(context.listener, &context.caller)
     }
+}
+
+impl Destination {
+    /// CONNECT opens nothing but WebSockets, and those only where there are some: 2xx would say that it did.
+    fn refuse_connect(&self, request: &Request<Incoming>) -> Result<(), Problem> {
+        if request.method() == Method::CONNECT {
+            return Err(Problem::new(Code::Unimplemented, "CONNECT is for WebSockets over HTTP/2 alone."));
+        }
+        let opens = match self {
+            Self::Web(route) => route.websocket,
+            Self::Contract(target) => target.websocket,
+            Self::Page(_) | Self::Options(_) => false,
+        };
+        match opens || !websocket::is_adopted(request) {
+            true => Ok(()),
+            false => Err(Problem::new(Code::Unimplemented, "There is no WebSocket at this path.")),
+        }
+    }
+}
+
+/// The answer to OPTIONS that is no preflight.
+fn options(allow: &str) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().extend(HeaderValue::try_from(allow).map(|allow| (header::ALLOW, allow)));
+    response
 }
 
 fn service(snapshot: &Snapshot, headers: &HeaderMap, now: Instant) -> Result<Arc<Caller>, Problem> {

@@ -1,5 +1,5 @@
 //! The clients that people use, against a gateway: `@connectrpc/connect-node`, Google's `grpc-web` and
-//! `@grpc/grpc-js`, in `tests/clients`. Needs Node.js with npm, which installs them at the first run.
+//! `@grpc/grpc-js`, and Node.js itself, in `tests/clients`. Needs Node.js with npm, which installs them at the first run.
 #![allow(clippy::unwrap_used)] // A panic is a test's failure.
 
 #[path = "contract/lab/mod.rs"]

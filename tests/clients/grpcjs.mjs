@@ -20,6 +20,7 @@ const Client = makeGenericClientConstructor({
   watch: define("LabService", "Watch", false, true),
   converse: define("LabService", "Converse", true, true),
   gather: define("WireService", "Gather", true, false),
+  brief: define("TimeoutService", "Watch", false, true),
 });
 
 async function collect(stream, found = []) {
@@ -59,6 +60,19 @@ export async function run() {
     for await (const answer of call) {
       if (answer.number < 5) call.write(sample("x", answer.number + 1));
       else call.end();
+    }
+  });
+  await check("grpc-js: what fails between messages has its status, what fails inside one is INTERNAL", async () => {
+    for (const [method, text, code] of [
+      ["watch", "huge", status.RESOURCE_EXHAUSTED],
+      ["watch", "cut", status.INTERNAL],
+      ["brief", "torn", status.INTERNAL],
+      ["brief", "silent", status.DEADLINE_EXCEEDED],
+    ]) {
+      const found = [];
+      const failed = await failure(collect(client[method](sample(text, 1)), found));
+      assert.deepEqual([text, failed.code], [text, code]);
+      if (text !== "cut") assert.equal(found.length, 1, text);
     }
   });
   client.close();

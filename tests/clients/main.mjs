@@ -4,8 +4,10 @@ import { run as connect } from "./connect.mjs";
 import { run as grpcjs } from "./grpcjs.mjs";
 import { run as grpcweb } from "./grpcweb.mjs";
 import { finish } from "./report.mjs";
+import { run as websocket } from "./websocket.mjs";
 
 await connect();
 await grpcweb();
 await grpcjs();
+await websocket();
 finish();

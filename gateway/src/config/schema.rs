@@ -259,6 +259,10 @@ pub struct Contracts {
     pub watch: Switch,
     /// Which upstream serves a protobuf package.
     pub packages: BTreeMap<String, String>,
+    /// What becomes of fields and query parameters in requests that the contract does not have.
+    pub unknown_fields: UnknownFields,
+    /// The longest time that a contract may give a method of its own.
+    pub max_timeout: Millis,
     /// How long a stream's first event may decide the HTTP status; then the answer is 200, with heartbeats.
     pub first_event: Millis,
     /// A comment is sent in an event stream that has been silent for this long.
@@ -276,12 +280,25 @@ impl Default for Contracts {
             paths: List::default(),
             watch: Switch(true),
             packages: BTreeMap::new(),
+            unknown_fields: UnknownFields::default(),
+            max_timeout: secs(3600),
             first_event: secs(5),
             heartbeat: secs(15),
             stream_idle: secs(120),
             stream_max_age: secs(3600),
         }
     }
+}
+
+/// What becomes of fields that the contract does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnknownFields {
+    /// The request is refused, and the field named.
+    #[default]
+    Refuse,
+    /// They are passed over.
+    Ignore,
 }
 
 /// An upstream.

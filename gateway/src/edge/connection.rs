@@ -71,6 +71,17 @@ impl Connection {
         Finish { connection: Arc::clone(self), route: None, bytes: 0, line: None }
     }
 
+    /// Something other than a request uses the connection, until the `Hold` is dropped.
+    pub fn hold(self: &Arc<Self>) -> Hold {
+        self.active.fetch_add(1, Relaxed);
+        Hold(Arc::clone(self))
+    }
+
+    fn release(&self) {
+        self.active.fetch_sub(1, Relaxed);
+        self.last.store(self.shared.clock.load(Relaxed), Relaxed);
+    }
+
     /// Whether more than `limit` requests are in flight on the listener.
     pub fn over_limit(&self, limit: usize) -> bool {
         self.shared.requests.load(Relaxed) > limit
@@ -90,6 +101,15 @@ impl Connection {
         if let Some(waker) = self.waker.get() {
             waker.wake_by_ref();
         }
+    }
+}
+
+/// A use of the connection that is no request: it keeps the connection from being overdue.
+pub struct Hold(Arc<Connection>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.release();
     }
 }
 
@@ -127,9 +147,8 @@ impl Finish {
 impl Drop for Finish {
     fn drop(&mut self) {
         let connection = &self.connection;
-        connection.active.fetch_sub(1, Relaxed);
+        connection.release();
         connection.shared.requests.fetch_sub(1, Relaxed);
-        connection.last.store(connection.shared.clock.load(Relaxed), Relaxed);
         if let Some(route) = &self.route {
             route.end(self.bytes);
         }

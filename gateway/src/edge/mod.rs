@@ -12,6 +12,7 @@ pub mod linger;
 pub mod metrics;
 pub mod problem;
 pub mod trace;
+pub mod websocket;
 
 pub use access::{Level, Rule};
 pub use body::{Body, BodyError, Link};

@@ -69,7 +69,7 @@ catalogue! {
     ResourceExhausted = "resource_exhausted", 429, 8, "Too many requests";
     /// The caller gave up.
     Cancelled = "cancelled", 499, 1, "Cancelled";
-    /// The upstream does not implement the method.
+    /// The upstream does not implement the method, or the gateway what CONNECT asks for.
     Unimplemented = "unimplemented", 501, 12, "Not implemented";
     /// Something failed that should not.
     Internal = "internal", 500, 13, "Internal error";

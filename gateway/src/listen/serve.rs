@@ -37,6 +37,7 @@ pub(super) async fn connection(stream: TcpStream, front: Arc<Front>, connection:
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(u32::try_from(limits.header_bytes.0 * 2).unwrap_or(u32::MAX))
+            .enable_connect_protocol()
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20));
         let serving = builder.serve_connection(io, service);

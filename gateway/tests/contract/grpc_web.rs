@@ -252,7 +252,10 @@ async fn messages_are_bounded_in_both_directions() {
     }
     let (messages, trailers) = send(edge.at.public, web("Watch"), full(framed("huge", 1))).await;
     assert_eq!((messages.len(), &trailers["grpc-status"]), (1, &"8".parse().unwrap()));
-    assert!(percent_decoded(&trailers["grpc-message"]).contains("upstream's message exceeds 10000 bytes"));
+    assert!(
+        percent_decoded(&trailers["grpc-message"])
+            .contains("exceeds 10000 bytes: raise the gateway's limits.body_bytes")
+    );
     let many = (0..100).map(|_| framed(&"x".repeat(9000), 0)).collect::<Vec<_>>().concat();
     let (messages, _) = send(edge.at.public, web("Gather"), full(many)).await;
     assert!(messages.is_empty(), "a stream of them is not, but its answer is");

@@ -6,6 +6,7 @@ mod rpc;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod abandoned;
 mod connect;
 mod connect_stream;
 mod docs;
@@ -15,6 +16,9 @@ mod ndjson;
 mod reload;
 mod slow;
 mod stream;
+mod timeout;
 mod unary;
+mod unknown_fields;
 mod upload;
 mod websocket;
+mod websocket_http2;

@@ -181,6 +181,75 @@ async fn too_large_a_message_is_refused() {
 }
 
 #[tokio::test]
+async fn what_fails_between_messages_is_a_status() {
+    let (edge, _upstream, _seen) = edge().await;
+    for (text, status) in [("split", "0"), ("huge", "8")] {
+        let response = send(edge.at.public, call(edge.at.public, "Watch"), one(text, 1)).await;
+        let (messages, trailers) = whole(response).await;
+        let expected = Sample { text: text.into(), number: 1, list: vec![] };
+        assert_eq!(messages, [expected], "{text}: what is whole, and nothing of what is too large");
+        assert_eq!(trailers["grpc-status"], status, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn what_fails_inside_a_message_is_a_reset() {
+    let (edge, _upstream, seen) = edge().await;
+    // Half a message, and then nothing until the deadline.
+    let request = call(edge.at.public, "Watch").header("grpc-timeout", "2S");
+    let response = send(edge.at.public, request, one("torn", 1)).await;
+    let error = within(response.into_body().collect()).await.expect_err("no trailers after half a message");
+    let reason = format!("{error:?}");
+    assert!(reason.contains("INTERNAL_ERROR"), "what gRPC's clients take for INTERNAL: {reason}");
+    // Half a message, and then an end as if all were well. The reset may overtake the head.
+    let request = call(edge.at.public, "Watch").body(one("cut", 1)).unwrap();
+    match within(connect(edge.at.public).await.send_request(request)).await {
+        Ok(response) => assert!(within(response.into_body().collect()).await.is_err()),
+        Err(error) => assert!(format!("{error:?}").contains("INTERNAL_ERROR"), "{error:?}"),
+    }
+    assert_eq!(seen.calls(), 2);
+}
+
+#[tokio::test]
+async fn an_upstream_killed_inside_a_message_is_a_reset() {
+    let (edge, upstream, _seen) = edge().await;
+    let mut response = send(edge.at.public, call(edge.at.public, "Watch"), one("torn", 1)).await;
+    let mut data = 0;
+    let whole = frame(&Sample { text: "torn".into(), number: 1, list: vec![] }.encode_to_vec()).len();
+    while data <= whole {
+        data += within(response.body_mut().frame()).await.unwrap().unwrap().into_data().unwrap().len();
+    }
+    drop(upstream);
+    assert!(within(response.into_body().collect()).await.is_err(), "and no trailers after half a message");
+}
+
+#[tokio::test]
+async fn a_message_of_a_request_stream_is_bounded_too() {
+    let (edge, _upstream, seen) = edge().await;
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel::<Bytes>();
+    let received = stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|bytes| (Ok::<_, Infallible>(Frame::data(bytes)), receiver))
+    });
+    let response = send(edge.at.public, call(edge.at.public, "Converse"), StreamBody::new(received).boxed());
+    let message = |text: &str| frame(&Sample { text: text.into(), ..Sample::default() }.encode_to_vec());
+    // Ten of them are far more than one may be.
+    let fitting = message(&"x".repeat(9000));
+    sender.send(fitting.clone()).unwrap();
+    let mut body = response.await.into_body();
+    let mut echoed = 0;
+    for _ in 0..10 {
+        sender.send(fitting.clone()).unwrap();
+    }
+    while echoed < 11 * fitting.len() {
+        echoed += within(body.frame()).await.unwrap().unwrap().into_data().unwrap().len();
+    }
+    sender.send(message(&"x".repeat(20_000))).unwrap();
+    let rest = within(body.collect()).await.unwrap();
+    assert_eq!(rest.trailers().unwrap()["grpc-status"], "8");
+    until(|| seen.cancelled().is_some()).await;
+}
+
+#[tokio::test]
 async fn a_stream_of_many_messages_arrives_whole_and_in_order() {
     let (edge, _upstream, _seen) = edge().await;
     let (messages, trailers) =

@@ -99,7 +99,7 @@ async fn routes_and_methods_are_told_apart() {
     let (edge, _upstream, _seen) = edge().await;
     let answer = get(edge.at.public, "/v1/lab:echo").await;
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (405, "method_not_allowed"));
-    assert_eq!(answer.headers["allow"], "POST");
+    assert_eq!(answer.headers["allow"], "POST, OPTIONS");
     let answer = get(edge.at.public, "/v1/nothing/here").await;
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (404, "not_found"));
     let unruled = send(edge.at.public, Request::post("/v1/lab:unruled"), "{}").await;
@@ -107,6 +107,7 @@ async fn routes_and_methods_are_told_apart() {
     assert_eq!(get(edge.at.public, "/v1/lab:unruled").await.code(), "not_found", "nor a hint of it");
     let inner = send(edge.at.public, Request::post("/v1/lab:inner"), "{}").await;
     assert_eq!(inner.code(), "not_found", "an internal method, from outside");
+    assert_eq!(get(edge.at.public, "/v1/lab:inner").await.code(), "not_found", "nor a hint of it");
     let service =
         || Request::post("/v1/lab:inner").header("authorization", format!("Bearer {}", lab::service_token()));
     assert_eq!(send(edge.at.internal, service(), "{}").await.status, StatusCode::OK);
@@ -135,6 +136,13 @@ async fn the_upstreams_status_and_details_become_a_problem() {
     assert_eq!(answer.json()["detail"], "not good");
     assert_eq!(answer.json()["errors"], json!([{"field": "list[0]", "description": "is empty"}]));
     assert_eq!(answer.headers["retry-after"], "3", "2.5 s, rounded up");
+    let large = get(edge.at.public, "/v1/lab/huge").await;
+    assert_eq!((large.status.as_u16(), large.code().as_str()), (502, "bad_gateway"));
+    let detail = large.json()["detail"].as_str().unwrap().to_owned();
+    assert!(
+        detail.contains("10000 bytes") && detail.contains("raise the gateway's limits.body_bytes"),
+        "{detail}"
+    );
     let answer = get(edge.at.public, "/v1/lab/garbage").await;
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (502, "bad_gateway"));
 }
@@ -248,4 +256,49 @@ async fn documents_are_compressed_both_ways_where_the_client_says_so() {
     let bomb = transcode::gzip::compress(&vec![b' '; 20 << 20]);
     let refused = send(edge.at.public, request().header("content-encoding", "gzip"), bomb).await;
     assert_eq!((refused.status.as_u16(), refused.code().as_str()), (413, "body_too_large"));
+}
+
+#[tokio::test]
+async fn options_say_which_methods_a_path_has() {
+    let (edge, _upstream, seen) = edge().await;
+    for (path, allow) in [
+        ("/v1/lab/x", "GET, HEAD, OPTIONS"),
+        ("/v1/lab:watch", "GET, HEAD, POST, OPTIONS"),
+        ("/v1/lab:echo", "POST, OPTIONS"),
+    ] {
+        let answer = send(edge.at.public, Request::options(path), "").await;
+        assert_eq!((answer.status.as_u16(), answer.body.len()), (204, 0), "{path}");
+        assert_eq!(answer.headers["allow"], allow, "{path}");
+        assert!(!answer.headers.contains_key("access-control-allow-origin"), "sharing is off");
+        let other = send(edge.at.public, Request::builder().method("PROPFIND").uri(path), "").await;
+        assert_eq!((other.status.as_u16(), &other.headers["allow"]), (405, &allow.parse().unwrap()));
+    }
+    for path in ["/v1/nothing", "/v1/lab:unruled", "/v1/lab:inner"] {
+        assert_eq!(send(edge.at.public, Request::options(path), "").await.code(), "not_found", "{path}");
+    }
+    let foreign = Request::options("/v1/lab/x").header("origin", "http://evil.example");
+    assert_eq!(send(edge.at.public, foreign, "").await.code(), "origin_not_allowed");
+    assert_eq!(seen.calls(), 0, "the upstream is not asked");
+}
+
+#[tokio::test]
+async fn head_is_get_without_its_content() {
+    let (edge, _upstream, seen) = edge().await;
+    let whole = get(edge.at.public, "/v1/lab/abc?number=7").await;
+    // By hand, and two on one connection: content after the first head would be taken for the second.
+    let ask = "HEAD /v1/lab/abc?number=7 HTTP/1.1\r\nhost: HOST\r\n\r\n";
+    let mut stream = support::open(edge.at.public, &ask.repeat(2)).await;
+    for _ in 0..2 {
+        let head = support::read_head(&mut stream).await;
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        assert!(head.contains(&format!("content-length: {}\r\n", whole.body.len())), "{head}");
+        assert!(head.contains("content-type: application/json\r\n"), "{head}");
+    }
+    assert_eq!(seen.calls(), 3, "the method is called, for its status counts");
+    let refused = send(edge.at.public, Request::head("/v1/lab/refuse"), "").await;
+    assert_eq!((refused.status.as_u16(), refused.body.len()), (400, 0));
+    let stream = send(edge.at.public, Request::head("/v1/lab:watch?text=endless&number=1"), "").await;
+    assert_eq!((stream.status.as_u16(), stream.body.len()), (200, 0));
+    assert_eq!(stream.headers["content-type"], "text/event-stream");
+    assert_eq!(send(edge.at.public, Request::head("/v1/lab:echo"), "").await.status.as_u16(), 405);
 }

@@ -1,6 +1,8 @@
 //! Fixtures: a gateway and tiny upstreams on port 0, both stopped when they are dropped, and clients for them.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)] // Every test program uses its own part.
 
+pub mod http2;
+
 use bytes::Bytes;
 use gateway::{Addresses, Gateway, Options, config, identity::DevIssuer};
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -241,7 +243,7 @@ pub async fn within<T>(what: impl Future<Output = T>) -> T {
 }
 
 /// Fails unless what is measured takes less than 50 ms. Up to five times: a busy machine can only add to it.
-pub async fn within_50_ms(measure: impl AsyncFn() -> Duration) {
+pub async fn within_50_ms(mut measure: impl AsyncFnMut() -> Duration) {
     let mut best = Duration::MAX;
     for _ in 0..5 {
         best = best.min(measure().await);

@@ -11,3 +11,4 @@ mod lifecycle;
 mod proxy;
 mod streams;
 mod tunnel;
+mod tunnel_http2;

@@ -1,6 +1,6 @@
 //! The compiled contract: methods with their access rules, and the routes that lead to them.
 
-use std::{collections::BTreeMap, collections::HashMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -17,6 +17,7 @@ use crate::{
     plan::Plans,
     request,
     router::{Found, Router},
+    timeout::TimeoutReader,
 };
 
 /// A set of contracts, ready to serve. Immutable: a reload compiles a new one and swaps it.
@@ -40,6 +41,7 @@ pub struct Method {
     access: Access,
     event_id: Option<IdField>,
     resume_from: Option<IdField>,
+    timeout: Option<Duration>,
 }
 
 /// An HTTP route of a contract, for listings.
@@ -79,28 +81,28 @@ impl Contract {
     /// Compiles folders of `.proto` files (each folder is an import root) and descriptor sets (`.binpb`) into one contract.
     ///
     /// `google/api/*` and `hybrid/options/v1/*` need not be among them: copies are built in.
+    /// `unknown` says what becomes of fields in requests that no message has.
     /// Blocking; fails on the first thing wrong, naming the file or method.
-    pub fn compile(paths: &[impl AsRef<Path>]) -> Result<Self, LoadError> {
-        Self::from_pool(&load::paths(paths)?)
+    pub fn compile(paths: &[impl AsRef<Path>], unknown: Unknown) -> Result<Self, LoadError> {
+        Self::from_pool(&load::paths(paths)?, unknown)
     }
 
-    /// Compiles `.proto` sources held in memory, keyed by import name.
+    /// Compiles `.proto` sources held in memory, keyed by import name. Unknown fields are refused.
     pub fn from_sources(files: &BTreeMap<impl AsRef<str> + Ord, impl AsRef<str>>) -> Result<Self, LoadError> {
         let files = files.iter().map(|(name, text)| (name.as_ref().to_owned(), text.as_ref().to_owned()));
-        Self::from_pool(&load::sources(files.collect())?)
+        Self::from_pool(&load::sources(files.collect())?, Unknown::Refused)
     }
 
-    /// Compiles an encoded `google.protobuf.FileDescriptorSet`.
+    /// Compiles an encoded `google.protobuf.FileDescriptorSet`. Unknown fields are refused.
     pub fn from_descriptor_set(set: &[u8]) -> Result<Self, LoadError> {
         let mut pool = DescriptorPool::new();
         load::descriptor_set(&mut pool, "descriptor set", set)?;
-        Self::from_pool(&pool)
+        Self::from_pool(&pool, Unknown::Refused)
     }
 
-    fn from_pool(pool: &DescriptorPool) -> Result<Self, LoadError> {
-        let access = AccessReader::new(pool);
-        let (rules, ids) = (load::HttpRules::new(pool), EventIdReader::new(pool));
-        let plans = Arc::new(Plans::new(pool));
+    pub(crate) fn from_pool(pool: &DescriptorPool, unknown: Unknown) -> Result<Self, LoadError> {
+        let (rules, options) = (load::HttpRules::new(pool), Options::new(pool));
+        let plans = Arc::new(Plans::new(pool, unknown));
         let mut contract = Self {
             plans: Arc::clone(&plans),
             methods: vec![],
@@ -109,7 +111,7 @@ impl Contract {
             router: Router::default(),
         };
         for descriptor in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
-            let method = Arc::new(Method::new(descriptor, &access, &ids, &plans)?);
+            let method = Arc::new(Method::new(descriptor, &options, &plans)?);
             for rule in rules.read(&method.descriptor) {
                 let binding = Arc::new(Binding::new(&method, &method.descriptor, rule)?);
                 contract.router.insert(&binding)?;
@@ -140,6 +142,11 @@ impl Contract {
         Codec::new(&self.plans, full_name)
     }
 
+    /// What becomes of fields in requests that no message has.
+    pub(crate) fn unknown(&self) -> Unknown {
+        self.plans.unknown()
+    }
+
     pub(crate) fn bindings(&self) -> &[Arc<Binding>] {
         &self.bindings
     }
@@ -164,13 +171,25 @@ impl Contract {
     }
 }
 
+/// What the contract's options are read with.
+struct Options {
+    access: AccessReader,
+    ids: EventIdReader,
+    timeout: TimeoutReader,
+}
+
+impl Options {
+    fn new(pool: &DescriptorPool) -> Self {
+        Self {
+            access: AccessReader::new(pool),
+            ids: EventIdReader::new(pool),
+            timeout: TimeoutReader::new(pool),
+        }
+    }
+}
+
 impl Method {
-    fn new(
-        descriptor: MethodDescriptor,
-        access: &AccessReader,
-        ids: &EventIdReader,
-        plans: &Arc<Plans>,
-    ) -> Result<Self, LoadError> {
+    fn new(descriptor: MethodDescriptor, options: &Options, plans: &Arc<Plans>) -> Result<Self, LoadError> {
         let rule = |problem| LoadError::Rule { method: load::named(&descriptor), problem };
         let codec = |message: MessageDescriptor| {
             let undefined = || rule(format!("{} is not defined", message.full_name()));
@@ -180,10 +199,11 @@ impl Method {
         let path = format!("/{}/{}", descriptor.parent_service().full_name(), descriptor.name());
         let grpc_path = path.parse().map_err(|_| rule(format!("{path} is not a valid URL path")))?;
         let package = descriptor.parent_service().package_name().to_owned();
-        let event_id = ids.event_id(&output).map_err(rule)?;
-        let resume_from = ids.resume_from(&input).map_err(rule)?;
-        let access = access.read(&descriptor);
-        Ok(Self { access, package, grpc_path, input, output, event_id, resume_from, descriptor })
+        let event_id = options.ids.event_id(&output).map_err(rule)?;
+        let resume_from = options.ids.resume_from(&input).map_err(rule)?;
+        let timeout = options.timeout.read(&descriptor).map_err(rule)?;
+        let access = options.access.read(&descriptor);
+        Ok(Self { access, package, grpc_path, input, output, event_id, resume_from, timeout, descriptor })
     }
 
     pub(crate) fn descriptor(&self) -> &MethodDescriptor {
@@ -220,6 +240,11 @@ impl Method {
         &self.access
     }
 
+    /// The longest that a call may take, where the contract says it of this method.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
     /// Whether the client sends a stream of messages.
     pub fn is_client_streaming(&self) -> bool {
         self.descriptor.is_client_streaming()
@@ -254,7 +279,7 @@ impl Method {
     /// Reads a JSON document as the method's request message, with no HTTP binding: every field is in the document.
     /// As strict as [`Matched::encode_request`]. Empty stands for `{}`.
     pub fn request_from_json(&self, json: &[u8]) -> Result<Vec<u8>, TranscodeError> {
-        if json.is_empty() { Ok(vec![]) } else { self.input.from_json(json, Unknown::Refused) }
+        if json.is_empty() { Ok(vec![]) } else { self.input.from_json(json, self.input.plans().unknown()) }
     }
 
     /// Appends a response message as JSON. On failure `out` is as it was.
@@ -281,8 +306,8 @@ impl Matched {
 
     /// Builds the protobuf request from the captures, the query string (without `?`) and the body.
     ///
-    /// Strict: unknown fields and parameters, wrong types, duplicate keys and data after the JSON are errors, and all
-    /// of them are reported, up to a bound. An empty body stands for `{}`.
+    /// Strict: unknown fields and parameters (unless the contract was compiled to ignore them), wrong types, duplicate
+    /// keys and data after the JSON are errors, and all of them are reported, up to a bound. An empty body stands for `{}`.
     pub fn encode_request(&self, query: Option<&str>, body: &[u8]) -> Result<Vec<u8>, TranscodeError> {
         request::encode(&self.binding, &self.captures, query, body)
     }

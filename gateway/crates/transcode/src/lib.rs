@@ -15,7 +15,7 @@
 //!
 //! # Layout
 //!
-//! - `load`: files to a descriptor pool · `contract`, `binding`: the pool to methods and routes · `access`: the option
+//! - `load`: files to a descriptor pool · `contract`, `binding`: the pool to methods and routes · `access`, `timeout`: the options
 //! - `template`, `router`: path templates and the trie that finds them
 //! - `plan`: the tables · `wire`: the encoding · `to_json`, `from_json`: the two passes · `codec`: a message type, both ways
 //! - `query`, `request`: a request's parts to one message · `http_body`: raw content · `time`, `field_mask`: text forms
@@ -65,6 +65,7 @@ mod template;
 #[cfg(test)]
 mod testing;
 mod time;
+mod timeout;
 mod to_json;
 mod violations;
 mod wire;

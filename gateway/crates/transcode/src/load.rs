@@ -16,12 +16,13 @@ use protox::{
 use crate::LoadError;
 
 /// The annotations' own files, so that a team's folder needs no copy of them.
-const BUNDLED: [(&str, &str); 5] = [
+const BUNDLED: [(&str, &str); 6] = [
     ("google/api/annotations.proto", include_str!("../../../../proto/google/api/annotations.proto")),
     ("google/api/http.proto", include_str!("../../../../proto/google/api/http.proto")),
     ("google/api/httpbody.proto", include_str!("../../../../proto/google/api/httpbody.proto")),
     ("hybrid/options/v1/access.proto", include_str!("../../../../proto/hybrid/options/v1/access.proto")),
     ("hybrid/options/v1/stream.proto", include_str!("../../../../proto/hybrid/options/v1/stream.proto")),
+    ("hybrid/options/v1/timeout.proto", include_str!("../../../../proto/hybrid/options/v1/timeout.proto")),
 ];
 
 /// Compiles folders and descriptor sets into one pool.
@@ -234,12 +235,12 @@ fn additional_bindings(rule: &DynamicMessage) -> Vec<DynamicMessage> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Contract;
+    use crate::{Contract, Unknown};
 
     #[test]
     fn the_projects_contracts_compile_from_their_folder() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../proto");
-        let contract = Contract::compile(&[&folder, &folder]).unwrap();
+        let contract = Contract::compile(&[&folder, &folder], Unknown::Refused).unwrap();
         let routes: Vec<String> =
             contract.routes().map(|route| format!("{} {}", route.verb, route.template)).collect();
         assert!(routes.contains(&"POST /v1/text:embed".to_owned()), "{routes:?}");
@@ -248,10 +249,10 @@ mod tests {
 
     #[test]
     fn a_missing_path_and_an_unknown_kind_are_named() {
-        let error = Contract::compile(&["/nowhere/at/all"]).unwrap_err().to_string();
+        let error = Contract::compile(&["/nowhere/at/all"], Unknown::Refused).unwrap_err().to_string();
         assert!(error.contains("/nowhere/at/all"), "{error}");
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-        let error = Contract::compile(&[file]).unwrap_err().to_string();
+        let error = Contract::compile(&[file], Unknown::Refused).unwrap_err().to_string();
         assert!(error.contains("expected a folder of .proto files or a descriptor set"), "{error}");
     }
 

@@ -9,6 +9,7 @@ use percent_encoding::percent_decode_str;
 use prost_reflect::{FieldDescriptor, Kind as Described};
 
 use crate::{
+    Unknown,
     binding::{Binding, Body},
     from_json::{scalar, well_known::put_text_form},
     plan::{FieldPlan, Form, Kind, Plans, Shape},
@@ -50,7 +51,7 @@ impl<'a> Parameters<'a> {
             };
             match self.resolve(&name) {
                 Ok(path) => self.append(path, &name, &text),
-                Err(description) => self.violations.add(name, description),
+                Err(unresolved) => self.violations.add(name, unresolved),
             }
         }
     }
@@ -63,8 +64,12 @@ impl<'a> Parameters<'a> {
                 self.violations.add(raw_name, "is not valid percent-encoded UTF-8");
                 continue;
             };
-            let path = self.resolve(&name).and_then(|path| self.taken(&path).map(|()| path));
-            match path {
+            let path = match self.resolve(&name) {
+                Ok(path) if path.last().is_some_and(|field| self.passes_over(field, &value)) => continue,
+                Err(Unresolved::Unknown(_)) if self.plans().unknown() == Unknown::Ignored => continue,
+                resolved => resolved.map_err(String::from),
+            };
+            match path.and_then(|path| self.taken(&path).map(|()| path)) {
                 Ok(path) => self.append(path, &name, &value),
                 Err(description) => self.violations.add(name, description),
             }
@@ -96,7 +101,7 @@ impl<'a> Parameters<'a> {
     }
 
     /// Finds the field that a dotted name means; each part may be the field's JSON name or its own.
-    fn resolve(&self, name: &str) -> Result<Vec<&'a FieldPlan>, String> {
+    fn resolve(&self, name: &str) -> Result<Vec<&'a FieldPlan>, Unresolved> {
         let plans = self.plans();
         let mut message = self.binding.compiled.input.id();
         let mut path: Vec<&FieldPlan> = vec![];
@@ -104,23 +109,32 @@ impl<'a> Parameters<'a> {
             if let Some(parent) = path.last() {
                 match parent.kind {
                     Kind::Message(inner) if parent.shape == Shape::One => message = inner,
-                    _ => return Err(format!("{} has no fields that a query can set", parent.name)),
+                    _ => return Err(format!("{} has no fields that a query can set", parent.name).into()),
                 }
             }
             if path.len() >= MAX_DEPTH {
-                return Err(format!("is nested deeper than {MAX_DEPTH} levels"));
+                return Err(format!("is nested deeper than {MAX_DEPTH} levels").into());
             }
             let plan = &plans[message];
             let place = plan.place_of(part);
-            let place = place.ok_or_else(|| format!("no such field in {}", plan.descriptor.full_name()))?;
+            let unknown = || format!("no such field in {}", plan.descriptor.full_name());
+            let place = place.ok_or_else(|| Unresolved::Unknown(unknown()))?;
             path.push(&plan.fields[place]);
         }
         match path.last() {
             Some(last) if matches!(last.shape, Shape::Map { .. }) || !is_text(plans, last.kind) => {
-                Err("cannot be given as a query parameter; name one of its fields".to_owned())
+                Err("cannot be given as a query parameter; name one of its fields".to_owned().into())
             }
             _ => Ok(path),
         }
+    }
+
+    /// Whether a value is the unknown name of an enum's, and those are ignored.
+    fn passes_over(&self, field: &FieldPlan, text: &str) -> bool {
+        let Kind::Enum(id) = field.kind else { return false };
+        self.plans().unknown() == Unknown::Ignored
+            && self.plans().enumeration(id).number(text).is_none()
+            && text.parse::<i32>().is_err()
     }
 
     fn append(&mut self, path: Vec<&'a FieldPlan>, name: &str, text: &str) {
@@ -140,6 +154,28 @@ impl<'a> Parameters<'a> {
             end(start, self.out);
         }
         self.set.push(path);
+    }
+}
+
+/// Why a name means no field.
+enum Unresolved {
+    /// No message has it.
+    Unknown(String),
+    /// It is there, and cannot be set so.
+    Unfit(String),
+}
+
+impl From<String> for Unresolved {
+    fn from(description: String) -> Self {
+        Self::Unfit(description)
+    }
+}
+
+impl From<Unresolved> for String {
+    fn from(unresolved: Unresolved) -> Self {
+        match unresolved {
+            Unresolved::Unknown(description) | Unresolved::Unfit(description) => description,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A request's parts to the bytes of the method's request message.
 
 use crate::{
-    TranscodeError, Unknown,
+    TranscodeError,
     binding::{Binding, Body},
     from_json,
     query::Parameters,
@@ -44,7 +44,7 @@ fn read_body(
     out: &mut Vec<u8>,
 ) -> Result<(), TranscodeError> {
     let input = &binding.compiled.input;
-    let unknown = Unknown::Refused;
+    let unknown = input.plans().unknown();
     match (&binding.body, binding.compiled.body) {
         _ if body.is_empty() => Ok(()),
         (Body::Message, _) => from_json::message(input.plans(), input.id(), body, unknown, violations, out),
@@ -65,7 +65,7 @@ mod tests {
 
     use crate::{
         TranscodeError,
-        testing::{json_of, notes, request},
+        testing::{json_of, lenient_notes, notes, request, request_to},
     };
 
     #[test]
@@ -255,6 +255,44 @@ mod tests {
                 violations.iter().map(|v| format!("{}: {}", v.field, v.description)).collect::<Vec<_>>();
             assert_eq!(all.join("; "), expected, "{method} {uri} {body}");
         }
+    }
+
+    #[test]
+    fn a_contract_may_ignore_what_it_does_not_know_and_that_alone() {
+        let contract = lenient_notes();
+        for (method, uri, body, expected) in [
+            (Method::POST, "/v1/notes", r#"{"id":"1","nope":{"a":[1]},"x":null}"#, r#"{"id":"1"}"#),
+            (
+                Method::POST,
+                "/v1/notes",
+                r#"{"filter":{"nope":1,"tags":["a"]},"kinds":["KIND_NEW","KIND_DRAFT"]}"#,
+                r#"{"filter":{"tags":["a"]},"kinds":["KIND_DRAFT"]}"#,
+            ),
+            (Method::POST, "/v1/notes?nope=1", r#"{"id":"1"}"#, r#"{"id":"1"}"#),
+            (
+                Method::GET,
+                "/v1/notes/7?nope=1&filter.nope=2&limit=3&kinds=KIND_NEW&kinds=KIND_DRAFT&kinds=2",
+                "",
+                r#"{"id":"7","limit":3,"kinds":["KIND_DRAFT","KIND_FINAL"]}"#,
+            ),
+        ] {
+            let bytes = request_to(&contract, &method, uri, body).expect(uri);
+            let expected: serde_json::Value = serde_json::from_str(expected).unwrap();
+            assert_eq!(json_of("t.Note", &bytes), expected, "{method} {uri} {body}");
+        }
+        for (method, uri, body) in [
+            (Method::POST, "/v1/notes", r#"{"limit":"x"}"#),
+            (Method::POST, "/v1/notes", r#"{"nope":}"#),
+            (Method::POST, "/v1/notes?limit=1", "{}"),
+            (Method::GET, "/v1/notes/7?limit=x", ""),
+            (Method::GET, "/v1/notes/7?filter=1", ""),
+            (Method::GET, "/v1/notes/7?id=8", ""),
+        ] {
+            assert!(request_to(&contract, &method, uri, body).is_err(), "{method} {uri} {body}");
+        }
+        let crate::Routed::Matched(matched) = contract.route(&Method::POST, "/v1/notes") else { panic!() };
+        assert!(matched.method().request_from_json(br#"{"nope":1}"#).is_ok(), "without a binding, too");
+        assert!(notes_request_bytes(br#"{"nope":1}"#).is_err());
     }
 
     #[test]

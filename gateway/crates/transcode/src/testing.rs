@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use prost_reflect::DynamicMessage;
 
-use crate::{Contract, Routed, TranscodeError, load};
+use crate::{Contract, Routed, TranscodeError, Unknown, load};
 
 const SOURCE: &str = r#"
 syntax = "proto3";
@@ -98,10 +98,24 @@ pub(crate) fn notes() -> &'static Contract {
     &NOTES
 }
 
+/// The same, compiled to ignore what it does not know.
+pub(crate) fn lenient_notes() -> Contract {
+    Contract::from_pool(&load::sources(sources()).unwrap(), Unknown::Ignored).unwrap()
+}
+
 /// Encodes a request as the gateway would.
 pub(crate) fn request(method: &http::Method, uri: &str, body: &str) -> Result<Vec<u8>, TranscodeError> {
+    request_to(notes(), method, uri, body)
+}
+
+pub(crate) fn request_to(
+    contract: &Contract,
+    method: &http::Method,
+    uri: &str,
+    body: &str,
+) -> Result<Vec<u8>, TranscodeError> {
     let (path, query) = uri.split_once('?').map_or((uri, None), |(path, query)| (path, Some(query)));
-    match notes().route(method, path) {
+    match contract.route(method, path) {
         Routed::Matched(matched) => matched.encode_request(query, body.as_bytes()),
         other => panic!("{method} {uri}: {other:?}"),
     }

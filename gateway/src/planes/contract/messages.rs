@@ -188,7 +188,7 @@ impl Frames {
                 // None was accepted, so none may be used.
                 Ok(Some(_)) => return broken("The upstream's answer is compressed.".to_owned()),
                 Err(EnvelopeError::TooLarge { limit, .. }) => {
-                    return broken(format!("A message of the upstream's answer exceeds {limit} bytes."));
+                    return broken(problems::too_large_answer(limit));
                 }
                 Err(_) => return broken("The upstream's answer is not gRPC.".to_owned()),
             }

@@ -10,6 +10,7 @@ mod events;
 mod form;
 mod grpc_web;
 mod headers;
+mod heads;
 mod inbound;
 mod lines;
 mod messages;
@@ -30,17 +31,17 @@ mod wire;
 pub use websocket::Sockets;
 
 use crate::{
-    config::Config,
+    config::{Config, UnknownFields},
     edge::{
-        Body, Context, Level, Problem, Rule, linger::Lingering, metrics::Metrics, metrics::RouteMetrics,
-        problem::Style,
+        self, Body, Context, Level, Listener, Problem, Rule, linger::Lingering, metrics::Metrics,
+        metrics::RouteMetrics, problem::Style,
     },
     upstream::{Upstream, Upstreams, grpc},
 };
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use std::{collections::HashMap, sync::Arc, time::Duration};
-use transcode::{Access, Contract, Matched, Routed};
+use transcode::{Access, Contract, Matched, Routed, Unknown};
 
 /// All contracts of a configuration. A reload builds another one and swaps it; calls under way keep theirs.
 pub struct ContractPlane {
@@ -59,6 +60,19 @@ pub enum BuildError {
     /// A package of the configuration has no method.
     #[error("contracts.packages.\"{0}\": no contract defines a service in this package")]
     UnknownPackage(String),
+    /// A method asks for more time than the configuration allows.
+    #[error(
+        "{method}: hybrid.options.v1.timeout: max_seconds is {}: expected at most {}, which is contracts.max_timeout",
+        asked.as_secs_f64(), allowed.as_secs_f64()
+    )]
+    Timeout {
+        /// Its full name, after its file and line where they are known.
+        method: String,
+        /// What the contract says.
+        asked: Duration,
+        /// What the configuration says.
+        allowed: Duration,
+    },
 }
 
 /// A method that can be reached.
@@ -108,8 +122,8 @@ pub struct Target {
     endpoint: Arc<Endpoint>,
     /// The HTTP binding; none where the path names the method itself.
     matched: Option<Matched>,
-    /// The request asks for a WebSocket.
-    websocket: bool,
+    /// The request asks for a WebSocket, and gets one.
+    pub websocket: bool,
 }
 
 impl ContractPlane {
@@ -120,7 +134,12 @@ impl ContractPlane {
         metrics: &Metrics,
         sockets: &Arc<Sockets>,
     ) -> Result<Self, BuildError> {
-        let contract = Contract::compile(&config.contracts.paths.0)?;
+        let unknown = match config.contracts.unknown_fields {
+            UnknownFields::Refuse => Unknown::Refused,
+            UnknownFields::Ignore => Unknown::Ignored,
+        };
+        let contract = Contract::compile(&config.contracts.paths.0, unknown)?;
+        check_timeouts(&contract, config.contracts.max_timeout.0)?;
         let packages = &config.contracts.packages;
         let unknown =
             packages.keys().find(|package| !contract.methods().iter().any(|m| m.package() == **package));
@@ -152,15 +171,16 @@ impl ContractPlane {
         Ok(Self { contract, sockets: Arc::clone(sockets), endpoints })
     }
 
-    /// Which method a request means.
-    pub fn find<B>(&self, request: &Request<B>) -> Lookup {
+    /// Which method a request means. `listener` is where it came in.
+    pub fn find<B>(&self, request: &Request<B>, listener: Listener) -> Lookup {
         let path = request.uri().path();
         let style = Style::of(request.headers());
         if style != Style::Document {
             let endpoint = self.endpoints.get(path).filter(|_| request.method() == Method::POST);
             return endpoint.map_or(Lookup::NotFound, |endpoint| Lookup::Found(Target::rpc(endpoint, style)));
         }
-        if websocket::is_asked(request)
+        if request.method() == Method::GET
+            && edge::websocket::is_asked(request)
             && let Some(target) = self.find_socket(path)
         {
             return Lookup::Found(target);
@@ -172,15 +192,17 @@ impl ContractPlane {
             },
             Routed::MethodNotAllowed { allow } => {
                 // What nobody can reach is not hinted at either.
+                let internal = listener == Listener::Internal;
                 let reachable = allow.iter().filter(|verb| match self.contract.route(verb, path) {
                     Routed::Matched(matched) => {
-                        self.endpoints.contains_key(matched.method().grpc_path().as_str())
+                        let endpoint = self.endpoints.get(matched.method().grpc_path().as_str());
+                        endpoint.is_some_and(|endpoint| internal || endpoint.rule.level != Level::Internal)
                     }
                     _ => false,
                 });
                 match reachable.map(Method::as_str).collect::<Vec<_>>().join(", ") {
                     none if none.is_empty() => Lookup::NotFound,
-                    allow => Lookup::MethodNotAllowed(allow),
+                    allow => Lookup::MethodNotAllowed(allow + ", OPTIONS"),
                 }
             }
             Routed::NotFound => match self.endpoints.get(path) {
@@ -266,7 +288,11 @@ impl Target {
             rule: Arc::clone(&endpoint.rule),
             metrics: Arc::clone(&endpoint.metrics),
             query_token: without_body && method.is_server_streaming(),
-            budget: if streaming { limits.stream_max_age } else { limits.response },
+            budget: method.timeout().unwrap_or(if streaming {
+                limits.stream_max_age
+            } else {
+                limits.response
+            }),
             style: Style::Document,
             endpoint: Arc::clone(endpoint),
             matched,
@@ -293,6 +319,17 @@ impl Limits {
             sockets: config.limits.tunnels.0,
         }
     }
+}
+
+/// A contract's own bounds on time are bounded themselves.
+fn check_timeouts(contract: &Contract, allowed: Duration) -> Result<(), BuildError> {
+    let timeouts = contract.methods().iter().filter_map(|method| Some((method, method.timeout()?)));
+    for (method, asked) in timeouts {
+        if asked > allowed {
+            return Err(BuildError::Timeout { method: method.place(), asked, allowed });
+        }
+    }
+    Ok(())
 }
 
 /// The edge's form of a contract's access rule; none where the contract denies.

@@ -79,6 +79,18 @@ pub(super) fn from_line(endpoint: &Endpoint, line: u64, error: &TranscodeError) 
     }
 }
 
+/// A message of an answer that is larger than any may be; says which limit it is, for whoever can raise it.
+pub(super) fn answer_too_large(limit: u64) -> Problem {
+    Problem::new(Code::BodyTooLarge, too_large_answer(limit))
+}
+
+/// What a client is told of it.
+pub(super) fn too_large_answer(limit: u64) -> String {
+    format!(
+        "A message of the upstream's answer exceeds {limit} bytes: raise the gateway's limits.body_bytes."
+    )
+}
+
 /// The call did not end in time.
 pub(super) fn timed_out() -> Problem {
     Problem::new(Code::GatewayTimeout, "The upstream did not answer in time.")

@@ -1,5 +1,5 @@
 //! A streaming method over a WebSocket: the handshake, and the sockets that are open. The call's identity, deadline
-//! and access are those of the handshake; what is wrong before the 101 is an ordinary HTTP error.
+//! and access are those of the handshake; what is wrong before it is granted is an ordinary HTTP error.
 
 use super::{
     Endpoint,
@@ -8,26 +8,22 @@ use super::{
     problems, read, request,
     socket::Socket,
 };
-use crate::edge::{Body, Code, Context, Problem, headers::connection_has, metrics::Metrics};
+use crate::edge::{self, Body, Code, Context, Problem, metrics::Metrics, websocket::Handshake};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use hyper::{body::Incoming, upgrade::OnUpgrade};
-use hyper_util::rt::TokioIo;
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{
-        handshake::derive_accept_key,
-        protocol::{Role, WebSocketConfig},
-    },
+    tungstenite::protocol::{Role, WebSocketConfig},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use transcode::Matched;
 
-/// From the 101 until the socket is there.
+/// From the answer until the socket is there.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Kept small: an idle socket holds one of them.
 const READ_BUFFER: usize = 4 << 10;
@@ -41,16 +37,6 @@ pub(super) enum Wire {
     Json,
     /// Binary frames of protobuf.
     Proto,
-}
-
-/// Whether a request asks for a WebSocket.
-pub(super) fn is_asked<B>(request: &Request<B>) -> bool {
-    let headers = request.headers();
-    let asked = headers.get(header::UPGRADE).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    asked
-        && request.method() == Method::GET
-        && request.version() == Version::HTTP_11
-        && connection_has(headers, b"upgrade")
 }
 
 /// The open sockets of a gateway, over all reloads.
@@ -102,11 +88,11 @@ pub(super) async fn serve(
     sockets: &Sockets,
     context: &Context,
 ) -> Result<Response<Body>, Problem> {
-    let accept = accept_key(request.headers())?;
+    let handshake = Handshake::take(&mut request);
+    let accept = handshake.accept(request.headers())?;
     if sockets.count() >= endpoint.limits.sockets {
         return Err(Problem::new(Code::Overloaded, "Too many WebSockets are open."));
     }
-    let upgrade = hyper::upgrade::on(&mut request);
     let (head, body) = request.into_parts();
     if !read::whole(body, 0, context).await?.is_empty() {
         return Err(Problem::new(Code::InvalidArgument, "A WebSocket handshake has no body."));
@@ -130,13 +116,15 @@ pub(super) async fn serve(
     };
     let counted = Counted::new(&sockets.metrics);
     let config = config(endpoint);
+    let response = handshake.grant(answers(accept, protocol));
     sockets.open.spawn(async move {
-        if let Some(stream) = upgraded(upgrade, config).await {
-            socket.run(stream).await;
+        if let Some(client) = handshake.socket(HANDSHAKE).await {
+            let stream = WebSocketStream::from_raw_socket(client, Role::Server, Some(config));
+            socket.run(stream.await).await;
         }
         drop(counted);
     });
-    Ok(switch(accept, protocol))
+    Ok(response)
 }
 
 /// What path and query say. Where there is no body to come, this is the first message; else it is only checked here,
@@ -164,24 +152,7 @@ fn config(endpoint: &Endpoint) -> WebSocketConfig {
         .max_frame_size(Some(limit))
 }
 
-pub(super) type Stream = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
-
-async fn upgraded(upgrade: OnUpgrade, config: WebSocketConfig) -> Option<Stream> {
-    let upgraded = tokio::time::timeout(HANDSHAKE, upgrade).await.ok()?.ok()?;
-    Some(WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await)
-}
-
-/// The answer to the client's key (RFC 6455, section 4.2.2).
-fn accept_key(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
-    let refuse = |detail| Problem::new(Code::InvalidArgument, detail);
-    let one = |name: HeaderName| headers.get(name).map(HeaderValue::as_bytes);
-    if one(header::SEC_WEBSOCKET_VERSION) != Some(b"13") {
-        return Err(refuse("Expected Sec-WebSocket-Version: 13."));
-    }
-    let key = one(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24 && key.ends_with(b"=="));
-    let key = key.ok_or_else(|| refuse("Expected a Sec-WebSocket-Key of 16 bytes in base64."))?;
-    HeaderValue::try_from(derive_accept_key(key)).map_err(|_| refuse("Sec-WebSocket-Key is not valid."))
-}
+pub(super) type Stream = WebSocketStream<edge::websocket::Socket>;
 
 /// The first subprotocol of the client's that is known; it fixes how messages are written.
 fn offered(headers: &HeaderMap) -> (Option<Wire>, Option<HeaderValue>) {
@@ -195,15 +166,9 @@ fn offered(headers: &HeaderMap) -> (Option<Wire>, Option<HeaderValue>) {
     known.unzip()
 }
 
-fn switch(accept: HeaderValue, protocol: Option<HeaderValue>) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = response.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    if let Some(protocol) = protocol {
-        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
-    }
-    response
+/// What the answer says beside its status.
+fn answers(accept: Option<HeaderValue>, protocol: Option<HeaderValue>) -> HeaderMap {
+    let accept = accept.map(|accept| (header::SEC_WEBSOCKET_ACCEPT, accept));
+    let protocol = protocol.map(|protocol| (header::SEC_WEBSOCKET_PROTOCOL, protocol));
+    accept.into_iter().chain(protocol).collect()
 }

@@ -6,10 +6,13 @@ use crate::{
     edge::{
         Body, Code, Context, Problem,
         headers::{self, Forwarded, Scan},
+        websocket::{self, Handshake},
     },
     upstream::http1::{Answer, RequestBody, RequestHead, SendError, Wait},
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header, request::Parts};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request::Parts,
+};
 use hyper::body::Incoming;
 use std::{sync::Arc, time::Duration, time::Instant};
 
@@ -29,24 +32,26 @@ impl WebPlane {
         route: &Route,
         forwarded: &Forwarded,
         found: Scan,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Problem> {
         let pool = route
             .upstream
             .http
             .as_ref()
             .ok_or_else(|| Problem::new(Code::Internal, "The route has no HTTP upstream."))?;
-        let upgrade = found.upgrade && route.websocket && tunnel::is_websocket(&request);
+        let may_ask = route.websocket && (found.upgrade || request.version() == Version::HTTP_2);
+        let handshake = (may_ask && websocket::is_asked(&request)).then(|| Handshake::take(&mut request));
+        let upgrade = handshake.is_some();
         if upgrade {
             tunnel::check(&request)?;
             self.tunnels.admit(self.tunnel.limit)?;
         }
         let (mut parts, incoming) = request.into_parts();
         check_length(&parts.headers, route.body_bytes)?;
-        let client = upgrade.then(|| parts.extensions.remove::<hyper::upgrade::OnUpgrade>()).flatten();
+        let accept = handshake.as_ref().and_then(|handshake| handshake.rekey(&mut parts.headers));
         let mut head = write_head(parts, context, route, forwarded, found);
         if upgrade {
-            tunnel::ask(|name, value| head.header(&name, &value));
+            websocket::upgrade(|name, value| head.header(&name, &value));
         }
         let body = RequestBody::new(incoming, route.body_bytes);
         let deadline = if upgrade { context.start + self.tunnel.handshake } else { context.deadline };
@@ -55,34 +60,40 @@ impl WebPlane {
         let result = pool.send(head, body, wait).await;
         context.set_upstream_time(sent.elapsed());
         let answer = result.map_err(|error| refuse(&error, context, route))?;
-        match (answer.status, client) {
-            (StatusCode::SWITCHING_PROTOCOLS, Some(client)) => self.switch(answer, client, context, route),
+        match (answer.status, handshake) {
+            (StatusCode::SWITCHING_PROTOCOLS, Some(client)) => {
+                self.switch(answer, client, accept.as_deref(), context, route)
+            }
             (StatusCode::SWITCHING_PROTOCOLS, None) => {
                 Err(Problem::new(Code::BadGateway, "The upstream changed the protocol unasked."))
+            }
+            // To a client of HTTP/2, any such status says that its WebSocket is open.
+            (status, Some(_)) if status.is_success() && accept.is_some() => {
+                Err(Problem::new(Code::BadGateway, "The upstream did not change to WebSocket."))
             }
             _ => Ok(answer.into_response()),
         }
     }
 
+    /// `accept` is the answer that the gateway's own key asks for, where it sent one.
     fn switch(
         &self,
         mut answer: Answer,
-        client: hyper::upgrade::OnUpgrade,
+        client: Handshake,
+        accept: Option<&str>,
         context: &Context,
         route: &Route,
     ) -> Result<Response<Body>, Problem> {
-        if !tunnel::granted(answer.upgrade.as_ref()) {
+        let answered = answer.headers.get(header::SEC_WEBSOCKET_ACCEPT);
+        if !tunnel::granted(answer.upgrade.as_ref())
+            || accept.is_some_and(|accept| answered.is_none_or(|answered| answered != accept))
+        {
             return Err(Problem::new(
                 Code::BadGateway,
                 "The upstream's answer to the upgrade is not one to WebSocket.",
             ));
         }
-        let mut out = Response::new(Body::empty());
-        *out.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        *out.headers_mut() = std::mem::take(&mut answer.headers);
-        tunnel::ask(|name, value| {
-            out.headers_mut().insert(name, value);
-        });
+        let out = client.grant(std::mem::take(&mut answer.headers));
         let (upstream, early) = answer.into_socket();
         self.tunnels.open(self.tunnel, client, upstream, early);
         tracing::debug!(route = route.metrics.name(), request_id = context.request_id_str(), "tunnel opened");

@@ -1,12 +1,15 @@
-//! WebSocket tunnels. Once the upstream has answered 101, both sides are plain sockets and all HTTP state is gone:
-//! an idle tunnel is a small future without a buffer. Bytes go through one scratch buffer a thread; only what the
+//! WebSocket tunnels. Once the upstream has answered 101, both sides are plain sockets (or one is a stream of
+//! HTTP/2) and all HTTP state is gone: an idle tunnel is a small future without a buffer. Bytes go through one scratch buffer a thread; only what the
 //! other side does not take at once is kept.
 
 use super::proxy::has_content;
-use crate::edge::{Code, Problem, headers::connection_has, metrics::Metrics};
+use crate::edge::{
+    Code, Problem,
+    metrics::Metrics,
+    websocket::{Handshake, StreamSocket},
+};
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Version, header};
-use hyper::upgrade::OnUpgrade;
+use http::{HeaderValue, Method, Request};
 use hyper_util::rt::TokioIo;
 use std::{
     cell::RefCell,
@@ -25,8 +28,9 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     task::AbortHandle,
-    time::{Instant, Sleep, sleep, timeout},
+    time::{Instant, Sleep, sleep},
 };
+use tokio_util::either::Either;
 
 /// The idle timer looks this many times within the idle time, so a tunnel ends at most a quarter late.
 const IDLE_LOOKS: u8 = 4;
@@ -47,13 +51,6 @@ pub struct Settings {
     pub half_close: Duration,
 }
 
-/// Whether a request asks for a WebSocket.
-pub(super) fn is_websocket<B>(request: &Request<B>) -> bool {
-    let headers = request.headers();
-    let asked = headers.get(header::UPGRADE).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    asked && request.version() == Version::HTTP_11 && connection_has(headers, b"upgrade")
-}
-
 /// Refuses handshakes that smuggle content, or that are not GET.
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), Problem> {
     if request.method() != Method::GET {
@@ -65,12 +62,6 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), Problem> {
         return Err(Problem::new(Code::InvalidArgument, "A WebSocket handshake has no body."));
     }
     Ok(())
-}
-
-/// Writes the hop's own upgrade headers.
-pub(super) fn ask(mut out: impl FnMut(HeaderName, HeaderValue)) {
-    out(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    out(header::UPGRADE, HeaderValue::from_static("websocket"));
 }
 
 /// Whether the upstream's 101 is one to WebSocket.
@@ -112,11 +103,11 @@ impl Tunnels {
         }
     }
 
-    /// Starts a tunnel between the client, whose 101 is on its way, and the upstream.
+    /// Starts a tunnel between the client, whose answer is on its way, and the upstream.
     pub(super) fn open(
         self: &Arc<Self>,
         settings: Settings,
-        client: OnUpgrade,
+        client: Handshake,
         upstream: TcpStream,
         early: Bytes,
     ) {
@@ -144,18 +135,30 @@ impl Drop for Guard {
     }
 }
 
-async fn run(settings: Settings, client: OnUpgrade, upstream: TcpStream, early: Bytes, guard: Guard) {
+async fn run(settings: Settings, client: Handshake, upstream: TcpStream, early: Bytes, guard: Guard) {
     // Boxed apart, so that the handshake's state is given back before the tunnel's long life.
-    let Some(tunnel) = Box::pin(connect(settings, client, upstream, early)).await else { return };
-    let result = tunnel.await;
+    let result = match Box::pin(connect(settings, client, upstream, early)).await {
+        Some(Either::Left(tunnel)) => tunnel.await,
+        Some(Either::Right(tunnel)) => tunnel.await,
+        None => return,
+    };
     tracing::debug!(?result, "tunnel closed");
     drop(guard);
 }
 
-async fn connect(settings: Settings, client: OnUpgrade, upstream: TcpStream, early: Bytes) -> Option<Tunnel> {
-    let upgraded = timeout(settings.handshake, client).await.ok()?.ok()?;
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some(Tunnel::new(settings, parts.io.into_inner(), parts.read_buf, upstream, early))
+/// Over HTTP/1.1 both sides are plain sockets. The other kind is larger, and so apart.
+type Opened = Either<Tunnel<TcpStream>, Pin<Box<Tunnel<StreamSocket>>>>;
+
+async fn connect(settings: Settings, client: Handshake, upstream: TcpStream, early: Bytes) -> Option<Opened> {
+    Some(match client.socket(settings.handshake).await? {
+        Either::Left(upgraded) => {
+            let parts = upgraded.into_inner().downcast::<TokioIo<TcpStream>>().ok()?;
+            Either::Left(Tunnel::new(settings, parts.io.into_inner(), parts.read_buf, upstream, early))
+        }
+        Either::Right(stream) => {
+            Either::Right(Box::pin(Tunnel::new(settings, stream, Bytes::new(), upstream, early)))
+        }
+    })
 }
 
 /// Why a tunnel ended without an error.
@@ -167,8 +170,8 @@ enum Ended {
     HalfClosed,
 }
 
-struct Tunnel {
-    client: TcpStream,
+struct Tunnel<C> {
+    client: C,
     upstream: TcpStream,
     up: Flow,
     down: Flow,
@@ -195,10 +198,10 @@ struct Flow {
     done: bool,
 }
 
-impl Tunnel {
+impl<C> Tunnel<C> {
     fn new(
         settings: Settings,
-        client: TcpStream,
+        client: C,
         from_client: Bytes,
         upstream: TcpStream,
         from_upstream: Bytes,
@@ -221,7 +224,7 @@ impl Tunnel {
     }
 }
 
-impl Future for Tunnel {
+impl<C: AsyncRead + AsyncWrite + Unpin> Future for Tunnel<C> {
     type Output = io::Result<Ended>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -275,8 +278,8 @@ impl Flow {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut TcpStream,
-        to: &mut TcpStream,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
         moved: &mut bool,
     ) -> Poll<io::Result<()>> {
         loop {
@@ -302,8 +305,8 @@ impl Flow {
     fn pass(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut TcpStream,
-        to: &mut TcpStream,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
         scratch: &mut [u8],
     ) -> Poll<io::Result<bool>> {
         let mut buffer = ReadBuf::new(scratch);
@@ -331,17 +334,13 @@ mod tests {
     #[test]
     fn a_handshake_is_a_get_without_content() {
         let request = |method: Method, extra: Option<(&'static str, &'static str)>| {
-            let mut request = Request::builder()
-                .method(method)
-                .header("upgrade", "WebSocket")
-                .header("connection", "keep-alive, Upgrade");
+            let mut request = Request::builder().method(method);
             if let Some((name, value)) = extra {
                 request = request.header(name, value);
             }
             request.body(()).unwrap()
         };
-        let good = request(Method::GET, None);
-        assert!(is_websocket(&good) && check(&good).is_ok());
+        assert!(check(&request(Method::GET, None)).is_ok());
         assert_eq!(
             check(&request(Method::GET, Some(("content-length", "5")))).unwrap_err().code(),
             Code::InvalidArgument
@@ -352,13 +351,10 @@ mod tests {
         );
         assert_eq!(check(&request(Method::POST, None)).unwrap_err().code(), Code::MethodNotAllowed);
         assert!(check(&request(Method::GET, Some(("content-length", "0")))).is_ok());
-        let h2c =
-            Request::builder().header("upgrade", "h2c").header("connection", "upgrade").body(()).unwrap();
-        assert!(!is_websocket(&h2c));
     }
 
     #[test]
     fn an_idle_tunnel_stays_small() {
-        assert!(std::mem::size_of::<Tunnel>() <= 384, "{} bytes", std::mem::size_of::<Tunnel>());
+        assert!(std::mem::size_of::<Opened>() <= 384, "{} bytes", std::mem::size_of::<Opened>());
     }
 }

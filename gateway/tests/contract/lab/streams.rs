@@ -112,7 +112,7 @@ async fn collect(mut requests: Requests, seen: Arc<Seen>) -> Response<Content> {
     one(&Sample { text, number, list: samples.into_iter().map(|sample| sample.text).collect() })
 }
 
-/// Each message as it comes; "fail" ends the call with a failure, "last" with success.
+/// Each message as it comes; "fail" ends the call with a failure, "last" with success, "ignore" is never read on.
 fn echo(requests: Requests, seen: Arc<Seen>) -> Content {
     let cancellation = Cancellation(Some(Arc::clone(&seen)));
     let state = Some((requests, cancellation, seen));
@@ -121,6 +121,7 @@ fn echo(requests: Requests, seen: Arc<Seen>) -> Content {
         let next = match requests.next::<Sample>().await {
             Ok(Some(sample)) if sample.text == "fail" => Frame::trailers(trailers("14")),
             Ok(Some(sample)) if sample.text == "last" => Frame::trailers(trailers("0")),
+            Ok(Some(sample)) if sample.text == "ignore" => pending().await,
             Ok(Some(sample)) => {
                 seen.read();
                 Frame::data(frame(&sample.encode_to_vec()))

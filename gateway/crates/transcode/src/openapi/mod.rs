@@ -50,7 +50,7 @@ impl Contract {
         let comments = self.bindings().first().map(|binding| Comments::of(binding.input.parent_pool()));
         let mut writer = Writer {
             info,
-            schemas: Schemas::new(comments.unwrap_or_default()),
+            schemas: Schemas::new(comments.unwrap_or_default(), self.unknown()),
             paths: BTreeMap::new(),
             by_shape: HashMap::new(),
             tags: BTreeMap::new(),

@@ -33,13 +33,15 @@ pub(super) fn write(
     let method = binding.method.descriptor();
     let comment = schemas.comments.at(&method.parent_file(), method.path());
     let (summary, description) = comments::split(comment);
+    let timeout = binding.method.timeout().map(|timeout| bound(timeout.as_secs_f64()));
+    let description = [description, timeout.unwrap_or_default().as_str()].join("\n\n");
     let mut operation = json!({
         "tags": [method.parent_service().full_name()],
         "operationId": id(binding, number),
         "summary": if summary.is_empty() { method.name() } else { summary },
     });
-    if !description.is_empty() {
-        operation["description"] = description.into();
+    if !description.trim().is_empty() {
+        operation["description"] = description.trim().into();
     }
     if is_deprecated(method.method_descriptor_proto().options.as_ref().and_then(|o| o.deprecated)) {
         operation["deprecated"] = true.into();
@@ -65,6 +67,12 @@ pub(super) fn write(
         operation["x-no-side-effects"] = true.into();
     }
     operation
+}
+
+/// What the contract's own timeout says to a caller.
+fn bound(seconds: f64) -> String {
+    let unit = if seconds == 1.0 { "second" } else { "seconds" };
+    format!("A call ends after {seconds} {unit} at most.")
 }
 
 /// The method's full name; numbered for additional bindings.

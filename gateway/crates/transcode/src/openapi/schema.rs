@@ -7,6 +7,7 @@ use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor, On
 use serde_json::{Map, Value, json};
 
 use super::{comments::Comments, scalars};
+use crate::Unknown;
 
 /// Pairs of a oneof's members are excluded one by one up to this size; the description says it in any case.
 const PAIRED_MEMBERS: usize = 16;
@@ -17,11 +18,12 @@ pub(super) struct Schemas {
     components: BTreeMap<String, Value>,
     /// Messages that are referred to and not yet written: a list, for contracts nest deeper than a stack.
     pending: Vec<MessageDescriptor>,
+    unknown: Unknown,
 }
 
 impl Schemas {
-    pub(super) fn new(comments: Comments) -> Self {
-        Self { comments, components: BTreeMap::new(), pending: vec![] }
+    pub(super) fn new(comments: Comments, unknown: Unknown) -> Self {
+        Self { comments, components: BTreeMap::new(), pending: vec![], unknown }
     }
 
     /// All components by name, once everything that refers to them is written.
@@ -75,7 +77,9 @@ impl Schemas {
         if message.extension_ranges().len() > 0 {
             schema["patternProperties"] = json!({"^\\[.+\\]$": {}});
         }
-        schema["additionalProperties"] = false.into();
+        if self.unknown == Unknown::Refused {
+            schema["additionalProperties"] = false.into();
+        }
         if is_deprecated(message.descriptor_proto().options.as_ref().and_then(|o| o.deprecated)) {
             schema["deprecated"] = true.into();
         }

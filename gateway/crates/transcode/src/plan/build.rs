@@ -6,6 +6,8 @@ use prost_reflect::{
     DescriptorPool, EnumDescriptor, FieldDescriptor, Kind as Described, MessageDescriptor, Syntax,
 };
 
+use crate::Unknown;
+
 use super::{EnumId, EnumPlan, FieldPlan, Form, Kind, MessageId, MessagePlan, Plans, Shape, Tag, wire_type};
 
 /// No field has this number.
@@ -15,7 +17,8 @@ const DENSE: u32 = 256;
 
 impl Plans {
     /// Compiles all messages of a pool.
-    pub(crate) fn new(pool: &DescriptorPool) -> Self {
+    /// `unknown` says what becomes of fields in requests that no message has.
+    pub(crate) fn new(pool: &DescriptorPool, unknown: Unknown) -> Self {
         let messages: Vec<_> = pool.all_messages().collect();
         let enums: Vec<_> = pool.all_enums().collect();
         let ids = Ids {
@@ -26,6 +29,7 @@ impl Plans {
             messages: messages.into_iter().map(|message| MessagePlan::new(message, &ids)).collect(),
             enums: enums.iter().map(EnumPlan::new).collect(),
             by_name: ids.messages.into_iter().map(|(name, id)| (name, MessageId(id))).collect(),
+            unknown,
         }
     }
 }

@@ -11,12 +11,15 @@ use prost_reflect::MessageDescriptor;
 
 pub(crate) use seen::Seen;
 
+use crate::Unknown;
+
 /// The plans of all messages and enums of a pool.
 #[derive(Debug, Default)]
 pub(crate) struct Plans {
     messages: Vec<MessagePlan>,
     enums: Vec<EnumPlan>,
     by_name: HashMap<String, MessageId>,
+    unknown: Unknown,
 }
 
 /// A message's place in the plans.
@@ -143,6 +146,11 @@ impl Plans {
     /// The plan of a message by its full name, as in the type URL of an `Any`.
     pub(crate) fn by_name(&self, full_name: &str) -> Option<MessageId> {
         self.by_name.get(full_name).copied()
+    }
+
+    /// What becomes of fields in requests that no message has.
+    pub(crate) fn unknown(&self) -> Unknown {
+        self.unknown
     }
 
     pub(crate) fn enumeration(&self, id: EnumId) -> &EnumPlan {

@@ -197,9 +197,7 @@ impl Messages {
     fn misframed(&self, error: EnvelopeError) -> Problem {
         tracing::warn!(upstream = self.endpoint.upstream.name, %error, "the upstream's stream cannot be read");
         match error {
-            EnvelopeError::TooLarge { limit, .. } => {
-                Problem::new(Code::BodyTooLarge, format!("The upstream's message exceeds {limit} bytes."))
-            }
+            EnvelopeError::TooLarge { limit, .. } => problems::answer_too_large(limit),
             _ => Problem::new(Code::BadGateway, "The upstream's answer is not gRPC."),
         }
     }

@@ -144,7 +144,8 @@ fn request(
     request
 }
 
-fn speaks_grpc(headers: &HeaderMap) -> bool {
+/// Whether an answer's head says that messages follow.
+pub(super) fn speaks_grpc(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 

@@ -10,7 +10,8 @@ use crate::{Contract, Routed};
 
 fn project() -> Contract {
     let folder = |path: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..").join(path);
-    Contract::compile(&[folder("proto"), folder("gateway/tests/fixtures/contracts")]).unwrap()
+    Contract::compile(&[folder("proto"), folder("gateway/tests/fixtures/contracts")], crate::Unknown::Refused)
+        .unwrap()
 }
 
 /// Checks values against the schemas of a document.
