@@ -77,8 +77,11 @@ impl Front {
         let line = self.log.as_ref().map(|log| log.line(request.method(), request.uri().path()));
         let mut style = Style::of(request.headers());
         let shared = snapshot.browser.shared_origin(request.headers());
-        let passed =
-            self.pass(&snapshot, &connection, &mut context, &mut request, &mut finish, &mut style).await;
+        let passed = if headers::is_malformed(&request) {
+            Err(Problem::new(Code::InvalidArgument, "A header's value begins or ends with a blank."))
+        } else {
+            self.pass(&snapshot, &connection, &mut context, &mut request, &mut finish, &mut style).await
+        };
         let result = match passed {
             Ok(Passage::Answer(response)) => Ok(response),
             Ok(Passage::Web(route, found)) => {

@@ -9,7 +9,7 @@ use crate::term::{self, BOLD, DIM, GREEN, RED, paint};
 /// What `cargo xtask test` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which suites to run, by their names in stack.toml; none: all
+    /// Which suites to run, by their names in stack.toml; none: all but those that say `default = false`
     suites: Vec<String>,
 }
 
@@ -46,5 +46,31 @@ fn choose<'a>(all: &'a [Task], names: &[String]) -> Result<Vec<&'a Task>> {
             bail!("there is no suite {name:?}; known: {}", known.join(", "));
         }
     }
-    Ok(all.iter().filter(|task| names.is_empty() || names.contains(&task.name)).collect())
+    let wanted = |task: &&Task| if names.is_empty() { task.default } else { names.contains(&task.name) };
+    Ok(all.iter().filter(wanted).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_default_runs_only_by_its_name() {
+        let task = |name: &str, default| Task {
+            name: name.into(),
+            dir: ".".into(),
+            run: vec![],
+            env: [].into(),
+            needs: None,
+            default,
+        };
+        let all = [task("quick", true), task("slow", false)];
+        let chosen = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+            choose(&all, &names).map(|tasks| tasks.iter().map(|task| task.name.clone()).collect::<Vec<_>>())
+        };
+        assert_eq!(chosen(&[]).unwrap(), ["quick"]);
+        assert_eq!(chosen(&["slow"]).unwrap(), ["slow"]);
+        assert!(chosen(&["slwo"]).unwrap_err().to_string().contains("known: quick, slow"));
+    }
 }

@@ -2,7 +2,7 @@
 //! stripped from what others say, and the forwarding headers are written anew.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Version, header};
 use std::{
     net::IpAddr,
     sync::{Mutex, PoisonError},
@@ -54,6 +54,14 @@ pub fn scan(headers: &HeaderMap) -> Scan {
         }
     }
     found
+}
+
+/// Whether a request must not be forwarded (RFC 9113, 8.2.1): in HTTP/2 no blanks stand around a value. In HTTP/1 they
+/// mean nothing, and the parser has taken them off.
+pub fn is_malformed<B>(request: &Request<B>) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let mut values = request.headers().values().map(HeaderValue::as_bytes);
+    request.version() == Version::HTTP_2 && values.any(|it| is_blank(it.first()) || is_blank(it.last()))
 }
 
 fn is_hop(name: &str) -> bool {

@@ -116,6 +116,24 @@ async fn http_2_clients_reach_http_1_upstreams() {
 }
 
 #[tokio::test]
+async fn values_with_blanks_around_them_are_not_forwarded_from_http_2() {
+    let upstream = echo().await;
+    let edge = Edge::start(upstream.at, "").await;
+    let stream = tokio::net::TcpStream::connect(edge.at.public).await.unwrap();
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (mut client, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+    tokio::spawn(connection);
+    for (value, status) in [("a b", 200), (" a", 400), ("a\t", 400), ("", 200)] {
+        let url = format!("http://{}/open", edge.at.public);
+        let body = http_body_util::Empty::<bytes::Bytes>::new();
+        let request = Request::get(url).header("x-odd", value).body(body).unwrap();
+        let response = client.send_request(request).await.unwrap();
+        assert_eq!(response.status(), status, "{value:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_internal_listener_lets_only_services_in_also_for_a_user() {
     let upstream = echo().await;
     let edge = Edge::start(upstream.at, "").await;

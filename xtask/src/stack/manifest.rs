@@ -122,10 +122,17 @@ pub struct Task {
     pub env: BTreeMap<String, String>,
     /// The processes whose set-up it needs. Absent: all.
     pub needs: Option<Vec<String>>,
+    /// Whether a suite runs without being named. One that takes long, or installs much, need not.
+    #[serde(default = "yes")]
+    pub default: bool,
 }
 
 fn dot() -> String {
     ".".into()
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn sixty() -> u64 {
@@ -161,6 +168,13 @@ impl Manifest {
         }
         for task in manifest.suite.iter().chain(&manifest.check) {
             manifest.check_task(task).with_context(|| format!("suite or check {:?}", task.name))?;
+        }
+        for check in &manifest.check {
+            ensure!(
+                check.default,
+                "check {:?}: default = false is for suites; checks always run",
+                check.name
+            );
         }
         Ok(manifest)
     }
@@ -320,6 +334,16 @@ mod tests {
     fn a_step_has_a_stamp_or_runs_always() {
         let step = ONE.replace("command =", "setup = [{ name = \"s\", run = [\"true\"] }]\ncommand =");
         assert!(error(&step).contains("always = true"));
+    }
+
+    #[test]
+    fn only_suites_can_wait_to_be_named() {
+        let task = "name = \"slow\"\nrun = [\"true\"]\ndefault = false";
+        let suite = Manifest::parse(&format!("{ONE}\n[[suite]]\n{task}")).unwrap();
+        assert!(!suite.suite[0].default);
+        assert!(
+            error(&format!("{ONE}\n[[check]]\n{task}")).contains("\"slow\": default = false is for suites")
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::{
     http_body,
     http_body::HttpBody,
     load,
+    load::HttpRule,
     plan::Plans,
     request,
     router::{Found, Router},
@@ -103,22 +104,41 @@ impl Contract {
     pub(crate) fn from_pool(pool: &DescriptorPool, unknown: Unknown) -> Result<Self, LoadError> {
         let (rules, options) = (load::HttpRules::new(pool), Options::new(pool));
         let plans = Arc::new(Plans::new(pool, unknown));
-        let mut contract = Self {
-            plans: Arc::clone(&plans),
+        let mut contract = Self::empty(Arc::clone(&plans));
+        for descriptor in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
+            let method = Arc::new(Method::new(descriptor, &options, &plans)?);
+            for rule in rules.read(&method.descriptor) {
+                contract.bind(&method, rule)?;
+            }
+            contract.by_grpc_path.insert(method.grpc_path.as_str().to_owned(), method.clone());
+            contract.methods.push(method);
+        }
+        Ok(contract)
+    }
+
+    fn empty(plans: Arc<Plans>) -> Self {
+        Self {
+            plans,
             methods: vec![],
             by_grpc_path: HashMap::new(),
             bindings: vec![],
             router: Router::default(),
-        };
-        for descriptor in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
-            let method = Arc::new(Method::new(descriptor, &options, &plans)?);
-            for rule in rules.read(&method.descriptor) {
-                let binding = Arc::new(Binding::new(&method, &method.descriptor, rule)?);
-                contract.router.insert(&binding)?;
-                contract.bindings.push(binding);
-            }
-            contract.by_grpc_path.insert(method.grpc_path.as_str().to_owned(), method.clone());
-            contract.methods.push(method);
+        }
+    }
+
+    fn bind(&mut self, method: &Arc<Method>, rule: HttpRule) -> Result<(), LoadError> {
+        let binding = Arc::new(Binding::new(method, &method.descriptor, rule)?);
+        self.router.insert(&binding)?;
+        self.bindings.push(binding);
+        Ok(())
+    }
+
+    /// One method of this contract under other templates: for fuzzing, which cannot compile a contract for every input.
+    #[doc(hidden)]
+    pub fn with_get_routes(&self, method: &Arc<Method>, templates: &[&str]) -> Result<Self, LoadError> {
+        let mut contract = Self::empty(Arc::clone(&self.plans));
+        for template in templates {
+            contract.bind(method, HttpRule::get(template))?;
         }
         Ok(contract)
     }

@@ -224,6 +224,12 @@ impl HttpRule {
         let nested = !additional_bindings(rule).is_empty();
         Self { pattern, body: text(rule, "body"), response_body: text(rule, "response_body"), nested }
     }
+
+    /// A `GET` without more.
+    pub(crate) fn get(template: &str) -> Self {
+        let pattern = Some(("GET".to_owned(), template.to_owned()));
+        Self { pattern, body: String::new(), response_body: String::new(), nested: false }
+    }
 }
 
 fn additional_bindings(rule: &DynamicMessage) -> Vec<DynamicMessage> {

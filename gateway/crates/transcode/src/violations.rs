@@ -31,7 +31,6 @@ impl Violations {
 pub(crate) struct At<'a> {
     parent: Option<&'a At<'a>>,
     step: Step<'a>,
-    pub(crate) depth: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -43,14 +42,14 @@ pub(crate) enum Step<'a> {
 }
 
 impl<'a> At<'a> {
-    pub(crate) const ROOT: At<'static> = At { parent: None, step: Step::Root, depth: 0 };
+    pub(crate) const ROOT: At<'static> = At { parent: None, step: Step::Root };
 
     #[inline]
     pub(crate) fn child<'b>(&'b self, step: Step<'b>) -> At<'b>
     where
         'a: 'b,
     {
-        At { parent: Some(self), step, depth: self.depth + 1 }
+        At { parent: Some(self), step }
     }
 }
 

@@ -4,54 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod random;
-
-use std::{collections::BTreeMap, sync::LazyLock};
+#[path = "../fuzz/src/types.rs"]
+mod types;
 
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+use prost_reflect::DynamicMessage;
 use random::Random;
-use serde_json::Value;
-use transcode::{Codec, Contract, Unknown};
-
-static SOURCE: &str = include_str!("shapes.proto");
-
-struct Both {
-    codec: Codec,
-    descriptor: MessageDescriptor,
-}
-
-/// The message types, each known to both sides.
-static TYPES: LazyLock<Vec<Both>> = LazyLock::new(|| {
-    let folder = std::env::temp_dir().join(format!("transcode-differential-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("shapes.proto"), SOURCE).unwrap();
-    let set = protox::compile(["shapes.proto"], [&folder]).unwrap().encode_to_vec();
-    std::fs::remove_dir_all(folder).unwrap();
-    let pool = DescriptorPool::decode(set.as_slice()).unwrap();
-    let contract = Contract::from_sources(&BTreeMap::from([("shapes.proto", SOURCE)])).unwrap();
-    let names = ["shapes.Everything", "shapes.Lists", "shapes.Maps", "shapes.Known", "shapes.Tree"];
-    let both = |name| Both {
-        codec: contract.message(name).unwrap(),
-        descriptor: pool.get_message_by_name(name).unwrap(),
-    };
-    names.map(both).into_iter().collect()
-});
-
-fn theirs(message: &DynamicMessage) -> Option<Value> {
-    let text = serde_json::to_string(message).ok()?;
-    Some(serde_json::from_str(&text).unwrap())
-}
-
-fn ours(codec: &Codec, bytes: &[u8]) -> Option<Value> {
-    let mut json = b"kept".to_vec();
-    match codec.to_json(bytes, &mut json) {
-        Ok(()) => Some(serde_json::from_slice(&json[4..]).expect("what we write is JSON")),
-        Err(_) => {
-            assert_eq!(json, b"kept", "a failure leaves nothing behind");
-            None
-        }
-    }
-}
+use transcode::Unknown;
+use types::{Both, TYPES, ours, theirs};
 
 fn each_case(rounds: u64, mut check: impl FnMut(&Both, &mut Random)) {
     for seed in 0..rounds {

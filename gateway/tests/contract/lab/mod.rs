@@ -59,6 +59,11 @@ impl Seen {
         self.heads.lock().unwrap().len()
     }
 
+    /// Whether a call had this header.
+    pub fn had(&self, name: &str, value: &str) -> bool {
+        self.heads.lock().unwrap().iter().any(|head| head.get(name).is_some_and(|found| found == value))
+    }
+
     /// How many messages of request streams the upstream has read.
     pub fn messages(&self) -> usize {
         self.messages.load(Relaxed)

@@ -42,6 +42,7 @@ pub(crate) fn field(
     out: &mut Vec<u8>,
 ) -> Result<(), TranscodeError> {
     let mut parser = Parser::new(plans, json, unknown, violations, out)?;
+    parser.depth = 1;
     let at = At::ROOT.child(Step::Field(&field.name));
     let read = parser.root(|parser| parser.field(field, &at).map(drop));
     read.map_err(|syntax| syntax.in_text(json))
@@ -65,6 +66,8 @@ struct Parser<'a> {
     out: &'a mut Vec<u8>,
     /// Where the keys of the maps being read are, in `out` and in the text; the innermost map's last.
     keys: Vec<MapKey>,
+    /// Messages around the one being read. Those of the wire count: a list in a `Value` is two of them.
+    depth: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -84,7 +87,7 @@ impl<'a> Parser<'a> {
     ) -> Result<Self, TranscodeError> {
         let text =
             std::str::from_utf8(json).map_err(|error| Syntax::not_utf8(error.valid_up_to()).in_text(json))?;
-        Ok(Self { plans, scan: Scanner::new(text), unknown, violations, out, keys: vec![] })
+        Ok(Self { plans, scan: Scanner::new(text), unknown, violations, out, keys: vec![], depth: 0 })
     }
 
     fn root(&mut self, read: impl FnOnce(&mut Self) -> Result<(), Syntax>) -> Result<(), Syntax> {
@@ -94,19 +97,31 @@ impl<'a> Parser<'a> {
 
     /// A message's content; what delimits it is the caller's.
     fn message(&mut self, id: MessageId, at: &At<'_>) -> Result<(), Syntax> {
-        if at.depth > MAX_DEPTH {
+        let plan = &self.plans[id];
+        self.nested(at, |parser| match plan.form {
+            Form::Fields if parser.scan.value()? == b'{' => {
+                parser.scan.take();
+                parser.members(plan, false, at)
+            }
+            Form::Fields => parser.mismatch("an object", at),
+            _ => parser.well_known(id, plan, at),
+        })
+    }
+
+    /// Reads a message in a message: what is read must be no deeper than what readers of the wire take.
+    fn nested(
+        &mut self,
+        at: &At<'_>,
+        read: impl FnOnce(&mut Self) -> Result<(), Syntax>,
+    ) -> Result<(), Syntax> {
+        if self.depth > MAX_DEPTH {
             self.violations.add(at.to_string(), format!("is nested deeper than {MAX_DEPTH} levels"));
             return self.scan.skip();
         }
-        let plan = &self.plans[id];
-        match plan.form {
-            Form::Fields if self.scan.value()? == b'{' => {
-                self.scan.take();
-                self.members(plan, false, at)
-            }
-            Form::Fields => self.mismatch("an object", at),
-            _ => self.well_known(id, plan, at),
-        }
+        self.depth += 1;
+        read(self)?;
+        self.depth -= 1;
+        Ok(())
     }
 
     /// An object's members; its opening bracket has been taken. In an `Any`, `@type` is no field.

@@ -84,7 +84,7 @@ impl<'a> Parser<'a> {
         self.scan.take();
         let inner = &self.plans[id];
         if inner.form == Form::Fields {
-            self.members(inner, true, at)?;
+            self.nested(at, |parser| parser.members(inner, true, at))?;
         } else {
             self.any_value(id, at)?;
         }

@@ -44,7 +44,8 @@ pub(super) fn well_known(message: &MessageDescriptor) -> Option<Value> {
         "Value" => json!({"description": "Any JSON value."}),
         "ListValue" => json!({"type": "array", "items": {}}),
         "Empty" => json!({"type": "object", "additionalProperties": false}),
-        "Any" => json!({"type": "object", "required": ["@type"],
+        // Without a type it is empty, and so are its fields.
+        "Any" => json!({"type": "object", "anyOf": [{"required": ["@type"]}, {"maxProperties": 0}],
             "properties": {"@type": {"type": "string", "pattern": "/.+$"}}, "additionalProperties": true}),
         _ => return None,
     })
