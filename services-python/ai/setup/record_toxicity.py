@@ -1,6 +1,6 @@
 """Records what scikit-learn says of probe texts, for the test that the exported model says the same.
 
-    python -m setup.record_toxicity        # where alt-profanity-check and its scikit-learn are installed; not here
+python -m setup.record_toxicity        # where alt-profanity-check and its scikit-learn are installed; not here
 """
 
 import json
@@ -18,7 +18,7 @@ PROBES = (
     "Kill all processes that listen on port 8080.",
     "Go to hell and never come back, you piece of shit",
     "Das ist völlig idiotisch, du Arschloch.",
-    "He said: \"shut up\", and she left the room.",
+    'He said: "shut up", and she left the room.',
     "The the THE of and to a",
     "42",
     "",

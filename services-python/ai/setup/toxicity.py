@@ -41,12 +41,14 @@ class _Array(_Record):
         return array
 
 
-class _Reader(pickle._Unpickler):  # type: ignore[misc,name-defined]  # the C one cannot be stopped at an array
-    dispatch = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+_PythonUnpickler: Any = pickle._Unpickler  # the one in C cannot be stopped at an array
 
+
+class _Reader(_PythonUnpickler):  # type: ignore[misc]
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file)
         self.file = file
+        self.dispatch = _PythonUnpickler.dispatch | {pickle.BUILD[0]: _Reader.build}
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _NUMPY:
@@ -64,16 +66,14 @@ class _Reader(pickle._Unpickler):  # type: ignore[misc,name-defined]  # the C on
         if isinstance(self.stack[-1], _Array):
             self.stack.append(self.stack.pop().read(self.file))
 
-    dispatch[pickle.BUILD[0]] = build
-
 
 def export(wheel: Path, target: Path) -> None:
     """Writes the words, their weights, and the five calibrated linear classifiers whose mean is the probability."""
     with zipfile.ZipFile(wheel) as archive:
         with archive.open(f"{DATA}/vectorizer.joblib") as file:
-            vectorizer = _Reader(file).load().state  # type: ignore[arg-type]
+            vectorizer = _Reader(file).load().state
         with archive.open(f"{DATA}/model.joblib") as file:
-            model = _Reader(file).load().state  # type: ignore[arg-type]
+            model = _Reader(file).load().state
     words = sorted(vectorizer["vocabulary_"], key=vectorizer["vocabulary_"].__getitem__)
     parts = [part.state for part in model["calibrated_classifiers_"]]
     sigmoids = [part["calibrators"][0].state for part in parts]
