@@ -7,7 +7,7 @@ else is refused, so that nothing of the package is executed and scikit-learn is 
 import pickle
 import zipfile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ class _Record:
 class _Array(_Record):
     """joblib's mark in the pickle: an array's bytes follow in the file."""
 
-    def read(self, file: BinaryIO) -> NDArray[Any]:
+    def read(self, file: IO[bytes]) -> NDArray[Any]:
         dtype, shape = self.state["dtype"], self.state["shape"]
         if dtype.hasobject:
             raise pickle.UnpicklingError("an array of objects is not allowed")
@@ -45,7 +45,7 @@ _PythonUnpickler: Any = pickle._Unpickler  # the one in C cannot be stopped at a
 
 
 class _Reader(_PythonUnpickler):  # type: ignore[misc]
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file)
         self.file = file
         self.dispatch = _PythonUnpickler.dispatch | {pickle.BUILD[0]: _Reader.build}

@@ -6,7 +6,7 @@ import sys
 
 import uvloop
 
-from hybrid_ai import config, telemetry
+from hybrid_ai import config, telemetry, tracing
 from hybrid_ai.server import Service
 
 
@@ -28,7 +28,9 @@ def main() -> int:
         print(f"configuration: {error}", file=sys.stderr)
         return 2
     telemetry.configure_logging(settings.log_format, settings.log_level)
+    tracing.configure(settings.otlp_endpoint)
     uvloop.run(_serve(settings))
+    tracing.shut_down()
     return 0
 
 

@@ -66,6 +66,7 @@ class Overloaded(PublicError):
         delay = Duration()
         delay.FromMilliseconds(int(retry_seconds * 1000))
         super().__init__(message, reason, [error_details_pb2.RetryInfo(retry_delay=delay)])
+        self.retry_seconds = retry_seconds
 
 
 class DeadlineExceeded(PublicError):

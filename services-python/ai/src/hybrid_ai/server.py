@@ -16,12 +16,17 @@ from hybrid_ai import telemetry
 from hybrid_ai.config import Config
 from hybrid_ai.identity import Verifier
 from hybrid_ai.models.embedder import Embedder, TextTokenizer
+from hybrid_ai.models.toxicity import ToxicityModel
 from hybrid_ai.services.assistant import AssistantService
 from hybrid_ai.services.edge import Edge
 from hybrid_ai.services.search import SearchService
 from hybrid_ai.services.text import TextService
+from hybrid_ai.services.text_checks import MAX_HTML
 from hybrid_ai.serving.embedding import EmbeddingModel
+from hybrid_ai.serving.fetch import Fetcher
 from hybrid_ai.serving.generation import LocalGenerator
+from hybrid_ai.serving.moderation import ModerationModel
+from hybrid_ai.serving.pool import PoolLimits, ProcessPool
 from hybrid_ai.serving.upstream import UpstreamGenerator
 from hybrid_ai.serving.worker import Limits
 from hybrid_ai.store import project
@@ -32,6 +37,7 @@ _LOG = logging.getLogger("hybrid_ai")
 TEXT, SEARCH, ASSISTANT = (f"hybrid.ai.v1.{name}Service" for name in ("Text", "Search", "Assistant"))
 _RECEIVE_LIMIT = 8 * 1024 * 1024
 _BATCH_WORKS = 64
+_FETCH_SECONDS = 10.0
 _OPTIONS = [
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", _RECEIVE_LIMIT),
@@ -53,11 +59,14 @@ class Service:
         tokenizer = TextTokenizer(config.models_dir)
         limits = Limits(config.embed_queue, config.embed_batch_tokens, _BATCH_WORKS)
         self.embedding = EmbeddingModel(embedder, tokenizer, limits)
+        self.moderation = ModerationModel(ToxicityModel(config.models_dir))
+        self.pages = ProcessPool("extract", "hybrid_ai.models.page:extract", _pool_limits(config))
         self.index = DocumentIndex(config.data_dir, self.embedding)
         self.local = LocalGenerator(config.models_dir, config.chat_threads, config.chat_context, config.chat_queue)
         self.upstream = UpstreamGenerator(config.upstream) if config.upstream else None
         self.health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(interceptors=[Edge(Verifier(config.secret))], options=_OPTIONS)
+        self._edge = Edge(Verifier(config.secret))
+        self._server = grpc.aio.server(interceptors=[self._edge], options=_OPTIONS)
         self._add_services()
 
     def _add_services(self) -> None:
@@ -66,7 +75,11 @@ class Service:
             self.index, Extractor(self.embedding), chat=self.upstream or self.local, writer=self.upstream
         )
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
-        text_service_pb2_grpc.add_TextServiceServicer_to_server(TextService(self.embedding), server)
+        fetcher = (
+            Fetcher(self.config.extract_fetch_allow, MAX_HTML, _FETCH_SECONDS) if self.config.extract_fetch else None
+        )
+        text = TextService(self.embedding, self.moderation, self.pages, fetcher)
+        text_service_pb2_grpc.add_TextServiceServicer_to_server(text, server)
         search_service_pb2_grpc.add_SearchServiceServicer_to_server(SearchService(self.index), server)
         assistant_service_pb2_grpc.add_AssistantServiceServicer_to_server(assistant, server)
         reflection.enable_server_reflection(
@@ -84,6 +97,9 @@ class Service:
         await self._server.start()
         self._tasks.append(asyncio.create_task(_watch_loop()))
         await self.embedding.warm_up()
+        await self.moderation.score(["ready"])
+        if self.config.chat_load == "start" and self.upstream is None:
+            await self.local.load()
         for name in ("", TEXT, ASSISTANT):
             await self._set_health(name, True)
         self._tasks.append(asyncio.create_task(self._fill_index()))
@@ -95,7 +111,7 @@ class Service:
     async def stop(self) -> None:
         """Stops accepting, lets calls finish within the configured bound, and ends every thread."""
         await self.health.enter_graceful_shutdown()
-        await self._server.stop(self.config.shutdown_seconds)
+        await self._drain()
         for task in self._tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -103,6 +119,15 @@ class Service:
         if self.upstream is not None:
             await self.upstream.close()
         await asyncio.to_thread(self._close)
+
+    async def _drain(self) -> None:
+        """Accepts nothing new, and waits for the calls under way, but not for those who watch the health."""
+        closed = asyncio.create_task(self._server.stop(self.config.shutdown_seconds))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._edge.idle(), self.config.shutdown_seconds)
+        await asyncio.sleep(0)  # the last answer is written before the connections are closed
+        await self._server.stop(0.1)
+        await closed
 
     async def _fill_index(self) -> None:
         """Indexes the project's documents after the start; then search is ready."""
@@ -115,6 +140,8 @@ class Service:
 
     def _close(self) -> None:
         self.local.close()
+        self.pages.close()
+        self.moderation.close()
         self.embedding.close()
         self.index.close()
         self._metrics.shutdown()
@@ -123,6 +150,15 @@ class Service:
     async def _set_health(self, name: str, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         await self.health.set(name, status)
+
+
+def _pool_limits(config: Config) -> PoolLimits:
+    return PoolLimits(
+        processes=config.extract_processes,
+        queue=config.extract_queue,
+        megabytes=config.extract_megabytes,
+        seconds=config.extract_seconds,
+    )
 
 
 async def _watch_loop() -> None:
