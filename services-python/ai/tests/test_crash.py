@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import grpc
@@ -21,11 +22,11 @@ WRITERS = 4
 class Process:
     """The service as a process of its own; `ready` waits for its log line."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, overrides: Mapping[str, str] | None = None) -> None:
         environment = os.environ | {
             "SERVICE_SECRET": SECRET, "AI_LISTEN": "127.0.0.1:0", "AI_METRICS_LISTEN": "127.0.0.1:0",
             "AI_DATA_DIR": str(folder), "AI_DOCUMENTS_DIR": "", "LOG_FORMAT": "human", "LOG_LEVEL": "info",
-        }  # fmt: skip
+        } | (overrides or {})  # fmt: skip
         command = [sys.executable, "-m", "hybrid_ai"]
         self.process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         assert self.process.stderr is not None

@@ -84,9 +84,15 @@ def server_span(method: str, metadata: Mapping[str, str]) -> Iterator[Span]:
 
 @contextlib.contextmanager
 def span(name: str, **attributes: str | int | float) -> Iterator[Span]:
-    """A part of the current call."""
-    if _tracer is None:
+    """A part of the current call; nothing outside of one."""
+    if _tracer is None or not _in_a_call():
         yield _NOTHING
         return
     with _tracer.start_as_current_span(name, attributes=attributes, record_exception=False) as current:
         yield Span(current)
+
+
+def _in_a_call() -> bool:
+    from opentelemetry.trace import get_current_span
+
+    return get_current_span().get_span_context().is_valid
