@@ -55,6 +55,9 @@ class Config:
     extract_seconds: int  # that one page may take
     extract_fetch: bool  # whether pages are fetched by URL
     extract_fetch_allow: tuple[Network, ...]  # networks that are let in besides the public internet
+    processes: int  # that share the port
+    process: int  # which of them this one is, from 0; set by the supervisor
+    supervisor: int  # the descriptor of the line to the supervisor; -1: there is none
     otlp_endpoint: str  # where spans are sent; empty: nowhere
     shutdown_seconds: float
 
@@ -144,6 +147,9 @@ def load(environment: Mapping[str, str] | None = None) -> Config:
         extract_seconds=read.integer("AI_EXTRACT_SECONDS", 10, 1, 600),
         extract_fetch=read.choice("AI_EXTRACT_FETCH", "off", ("off", "on")) == "on",
         extract_fetch_allow=read.networks("AI_EXTRACT_FETCH_ALLOW"),
+        processes=read.integer("AI_PROCESSES", 1, 1, 64),
+        process=read.integer("AI_PROCESS", 0, 0, 63),
+        supervisor=read.integer("AI_SUPERVISOR", 0, 0, 1 << 20) or -1,
         otlp_endpoint=read.url("OTEL_EXPORTER_OTLP_ENDPOINT"),
         shutdown_seconds=float(read.integer("AI_SHUTDOWN_SECONDS", 10, 0, 600)),
     )

@@ -22,7 +22,7 @@ class PublicError(Exception):
     code = grpc.StatusCode.INTERNAL
     reason = "INTERNAL"
 
-    def __init__(self, message: str, reason: str = "", details: Sequence[Message] = ()) -> None:
+    def __init__(self, message: str, details: Sequence[Message] = (), reason: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.details = (*details, error_details_pb2.ErrorInfo(reason=reason or self.reason, domain=DOMAIN))
@@ -46,7 +46,7 @@ class InvalidArgument(PublicError):
         bad = error_details_pb2.BadRequest()
         for field, description in violations:
             bad.field_violations.add(field=field, description=description)
-        super().__init__("; ".join(f"{field}: {description}" for field, description in violations[:3]), details=[bad])
+        super().__init__("; ".join(f"{field}: {description}" for field, description in violations[:3]), [bad])
 
 
 class Unauthenticated(PublicError):
@@ -65,7 +65,7 @@ class Overloaded(PublicError):
     def __init__(self, message: str, retry_seconds: float = 1.0, reason: str = "") -> None:
         delay = Duration()
         delay.FromMilliseconds(int(retry_seconds * 1000))
-        super().__init__(message, reason, [error_details_pb2.RetryInfo(retry_delay=delay)])
+        super().__init__(message, [error_details_pb2.RetryInfo(retry_delay=delay)], reason)
         self.retry_seconds = retry_seconds
 
 

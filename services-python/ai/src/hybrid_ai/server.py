@@ -39,7 +39,6 @@ _RECEIVE_LIMIT = 8 * 1024 * 1024
 _BATCH_WORKS = 64
 _FETCH_SECONDS = 10.0
 _OPTIONS = [
-    ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", _RECEIVE_LIMIT),
     ("grpc.max_send_message_length", _RECEIVE_LIMIT),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
@@ -55,6 +54,7 @@ class Service:
         self.port = 0
         self.metrics_port = 0
         self._tasks: list[asyncio.Task[Any]] = []
+        self._supervised = config.supervisor >= 0
         embedder = Embedder(config.models_dir, config.embed_threads)
         tokenizer = TextTokenizer(config.models_dir)
         limits = Limits(config.embed_queue, config.embed_batch_tokens, _BATCH_WORKS)
@@ -66,7 +66,9 @@ class Service:
         self.upstream = UpstreamGenerator(config.upstream) if config.upstream else None
         self.health = health.aio.HealthServicer()
         self._edge = Edge(Verifier(config.secret))
-        self._server = grpc.aio.server(interceptors=[self._edge], options=_OPTIONS)
+        self._server = grpc.aio.server(
+            interceptors=[self._edge], options=[*_OPTIONS, ("grpc.so_reuseport", int(self._supervised))]
+        )
         self._add_services()
 
     def _add_services(self) -> None:
@@ -90,9 +92,10 @@ class Service:
         """Listens, warms the models, and says so by the health service."""
         for name in ("", TEXT, SEARCH, ASSISTANT):
             await self._set_health(name, False)
-        host, _, port = self.config.metrics_listen.rpartition(":")
-        self._metrics, self._metrics_thread = start_http_server(int(port), host)
-        self.metrics_port = self._metrics.server_port
+        if not self._supervised:  # else the supervisor shows every process's metrics as one
+            host, _, port = self.config.metrics_listen.rpartition(":")
+            self._metrics, _ = start_http_server(int(port), host)
+            self.metrics_port = self._metrics.server_port
         self.port = self._server.add_insecure_port(self.config.listen)
         await self._server.start()
         self._tasks.append(asyncio.create_task(_watch_loop()))
@@ -132,7 +135,7 @@ class Service:
     async def _fill_index(self) -> None:
         """Indexes the project's documents after the start; then search is ready."""
         try:
-            if self.config.documents_dir is not None:
+            if self.config.documents_dir is not None and self.config.process == 0:
                 await project.fill(self.index, self.config.documents_dir)
         except Exception:
             _LOG.exception("the project's documents could not be indexed")
@@ -144,8 +147,9 @@ class Service:
         self.moderation.close()
         self.embedding.close()
         self.index.close()
-        self._metrics.shutdown()
-        self._metrics.server_close()
+        if not self._supervised:
+            self._metrics.shutdown()
+            self._metrics.server_close()
 
     async def _set_health(self, name: str, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING

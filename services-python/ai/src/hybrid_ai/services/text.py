@@ -118,7 +118,9 @@ class TextService(text_service_pb2_grpc.TextServiceServicer):
 
     async def _fetch(self, url: str) -> Fetched:
         if self._fetcher is None:
-            raise FailedPrecondition("this service does not fetch pages; send the page's bytes", "FETCH_DISABLED")
+            raise FailedPrecondition(
+                "this service does not fetch pages; send the page's bytes", reason="FETCH_DISABLED"
+            )
         return await self._fetcher.fetch(url)
 
     async def _embed_when_there_is_room(self, texts: Sequence[str]) -> Embedded:

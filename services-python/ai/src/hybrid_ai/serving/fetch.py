@@ -84,13 +84,15 @@ class Fetcher:
             async with asyncio.timeout(self._seconds):
                 return await self._follow(url)
         except TimeoutError:
-            raise Unavailable(f"the page did not come within {self._seconds:g} s", "FETCH_FAILED") from None
+            raise Unavailable(f"the page did not come within {self._seconds:g} s", reason="FETCH_FAILED") from None
         except aiohttp.InvalidURL:
             raise _refused("is not a URL that can be fetched") from None
         except (aiohttp.ClientError, OSError, zlib.error) as error:
             if any(isinstance(cause, RefusedAddress) for cause in _causes(error)):
                 raise _refused("leads to an address that is not of the public internet") from None
-            raise Unavailable(f"the page could not be fetched ({type(error).__name__})", "FETCH_FAILED") from None
+            raise Unavailable(
+                f"the page could not be fetched ({type(error).__name__})", reason="FETCH_FAILED"
+            ) from None
 
     async def _follow(self, url: str) -> Fetched:
         import aiohttp
@@ -123,12 +125,12 @@ class Fetcher:
 
     async def _read(self, url: str, response: "aiohttp.ClientResponse") -> Fetched:
         if response.status != 200:
-            raise Unavailable(f"the page's server answered HTTP {response.status}", "FETCH_FAILED")
+            raise Unavailable(f"the page's server answered HTTP {response.status}", reason="FETCH_FAILED")
         if response.content_type not in _TYPES:
             raise _refused(f"is of another type than {' or '.join(_TYPES)}")
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("identity", "gzip", "deflate"):
-            raise Unavailable("the page came in an encoding that was not asked for", "FETCH_FAILED")
+            raise Unavailable("the page came in an encoding that was not asked for", reason="FETCH_FAILED")
         unpack = zlib.decompressobj(zlib.MAX_WBITS | 32) if encoding != "identity" else None
         body = bytearray()
         async for chunk in response.content.iter_chunked(65_536):

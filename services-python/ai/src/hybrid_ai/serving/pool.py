@@ -100,7 +100,9 @@ class ProcessPool:
         except (EOFError, OSError):
             self._crashes.inc()
             self._drop()
-            raise Unavailable("the process that did the work ended before it was done", "WORKER_CRASHED") from None
+            raise Unavailable(
+                "the process that did the work ended before it was done", reason="WORKER_CRASHED"
+            ) from None
         if kind == child.OK:
             return [result]
         if kind == child.NO_MEMORY:

@@ -98,7 +98,7 @@ class Worker(Generic[P, R]):
             self._closing = True
             jobs = self._queue.clear()
             self._changed.notify_all()
-        _fail(jobs, Unavailable("the service is shutting down", "SHUTTING_DOWN"))
+        _fail(jobs, Unavailable("the service is shutting down", reason="SHUTTING_DOWN"))
         for thread in self._threads:
             thread.join(timeout)
 
@@ -107,7 +107,7 @@ class Worker(Generic[P, R]):
         with self._changed:
             if self._closing:
                 telemetry.REJECTED.labels(self._name, "shutdown").inc()
-                raise Unavailable("the service is shutting down", "SHUTTING_DOWN")
+                raise Unavailable("the service is shutting down", reason="SHUTTING_DOWN")
             if time.monotonic() + self._wait_seconds(job.priority) > job.caller.deadline:
                 raise self._refusal(job.priority, "deadline", "is longer than the call's deadline")
             while not self._queue.has_room(job.size):
