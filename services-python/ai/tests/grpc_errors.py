@@ -32,6 +32,14 @@ def invalid(call: Callable[[], Any]) -> list[str]:
     return fields(fails(call, grpc.StatusCode.INVALID_ARGUMENT))
 
 
+def reason(error: grpc.RpcError) -> str:
+    """The reason of the ErrorInfo that every error carries."""
+    status = rpc_status.from_call(error)
+    info = error_details_pb2.ErrorInfo()
+    assert status is not None and status.details[-1].Unpack(info) and info.domain == "ai.hybrid"
+    return info.reason
+
+
 def retry_delay(error: grpc.RpcError) -> float:
     """The seconds that a RetryInfo asks for."""
     status = rpc_status.from_call(error)

@@ -151,8 +151,8 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(start: Callable[..., Ru
     waiting = chat(small)
     wait_until(lambda: small.metric(WAITING_CHATS) == 1)
     error = fails(lambda: chat(small), grpc.StatusCode.RESOURCE_EXHAUSTED)
-    assert retry_delay(error) == 1.0
-    assert small.metric('ai_rejected_total{model="chat"}') >= 1
+    assert 0.05 <= retry_delay(error) <= 60
+    assert small.metric('ai_rejected_total{model="chat",reason="full"}') >= 1
     waiting.cancel()
     running.cancel()
     calls = [small.text.Embed.future(EmbedRequest(texts=[LONG] * 200), metadata=as_user()) for _ in range(3)]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import grpc
@@ -21,18 +22,21 @@ WRITERS = 4
 class Process:
     """The service as a process of its own; `ready` waits for its log line."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, overrides: Mapping[str, str] | None = None) -> None:
         environment = os.environ | {
             "SERVICE_SECRET": SECRET, "AI_LISTEN": "127.0.0.1:0", "AI_METRICS_LISTEN": "127.0.0.1:0",
             "AI_DATA_DIR": str(folder), "AI_DOCUMENTS_DIR": "", "LOG_FORMAT": "human", "LOG_LEVEL": "info",
-        }  # fmt: skip
+        } | (overrides or {})  # fmt: skip
         command = [sys.executable, "-m", "hybrid_ai"]
         self.process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         assert self.process.stderr is not None
-        port = next(match[1] for line in self.process.stderr if (match := re.search(r"listen=127.0.0.1:(\d+)", line)))
+        ready = re.compile(r" ready .*listen=127.0.0.1:(\d+) metrics_port=(\d+)")
+        # A supervisor's line is the last: its processes have none of their own metrics.
+        found = (match for line in self.process.stderr if (match := ready.search(line)) and match[2] != "0")
+        self.port, self.metrics_port = map(int, next(found).groups())
         threading.Thread(target=self.process.stderr.read, daemon=True).start()
         options = [("grpc.use_local_subchannel_pool", 1)]
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options)
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}", options)
         self.search = search_service_pb2_grpc.SearchServiceStub(self.channel)
 
     def end(self, number: signal.Signals) -> int:

@@ -8,7 +8,7 @@ import pytest
 from conftest import settings
 
 from setup import weights
-from setup.weights import EMBEDDER, SOURCES, SetupError, Weights, sha256
+from setup.weights import EMBEDDER, SOURCES, TOXICITY, SetupError, Weights, sha256
 
 
 class Offline(Weights):
@@ -39,6 +39,10 @@ class Offline(Weights):
         self.made.append(EMBEDDER)
         shutil.copy(self.real / EMBEDDER, target)
 
+    def _export(self, target: Path) -> None:
+        self.made.append(TOXICITY)
+        shutil.copy(self.real / TOXICITY, target)
+
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -52,12 +56,12 @@ def setup(tmp_path: Path, real: Path) -> Offline:
 
 def test_everything_is_made_once_then_skipped(setup: Offline) -> None:
     setup.prepare()
-    assert setup.made == ["tokenizer.json", "smollm2.gguf", EMBEDDER]
+    assert setup.made == ["tokenizer.json", "smollm2.gguf", EMBEDDER, TOXICITY]
     assert sorted(path.name for path in setup.folder.iterdir()) == sorted([*weights.NEEDED, "manifest.json"])
     setup.made.clear()
     setup.prepare()
     assert setup.made == []
-    assert sum("checksum right" in line for line in setup.lines) == 3
+    assert sum("checksum right" in line for line in setup.lines) == 4
 
 
 def test_a_broken_a_missing_and_an_unrecorded_file_are_made_again(setup: Offline) -> None:

@@ -1,23 +1,28 @@
 """Starts the service: python -m hybrid_ai. It stops cleanly on SIGTERM and SIGINT."""
 
 import asyncio
+import os
 import signal
 import sys
 
-import uvloop
-
-from hybrid_ai import config, telemetry
-from hybrid_ai.server import Service
+from hybrid_ai import config, telemetry, tracing
 
 
 async def _serve(settings: config.Config) -> None:
+    from hybrid_ai.server import Service
+
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     service = Service(settings)
     await service.start()
+    if settings.supervisor >= 0:
+        os.write(settings.supervisor, b"r")  # ready; what comes back is only ever the end of the supervisor
+        loop.add_reader(settings.supervisor, stop.set)
     await stop.wait()
+    if settings.supervisor >= 0:
+        loop.remove_reader(settings.supervisor)
     await service.stop()
 
 
@@ -28,7 +33,15 @@ def main() -> int:
         print(f"configuration: {error}", file=sys.stderr)
         return 2
     telemetry.configure_logging(settings.log_format, settings.log_level)
+    if settings.processes > 1:
+        from hybrid_ai.supervisor import Supervisor  # it serves nothing itself, and loads no engine
+
+        return Supervisor(settings).run()
+    import uvloop
+
+    tracing.configure(settings.otlp_endpoint)
     uvloop.run(_serve(settings))
+    tracing.shut_down()
     return 0
 
 

@@ -3,12 +3,15 @@
 A bad value is a ConfigError that names the key, the value and what is allowed. `NAME_FILE` gives a secret's file.
 """
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 SERVICE_FOLDER = Path(__file__).resolve().parent.parent.parent
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class ConfigError(Exception):
@@ -45,7 +48,17 @@ class Config:
     embed_batch_tokens: int  # padded tokens in one run of the embedder
     chat_queue: int  # chats that may wait
     chat_context: int  # tokens that a chat may have, its prompt included
-    chat_load: str  # "lazy": at first use; "background": after start
+    chat_load: str  # "lazy": at first use; "background": after start; "start": before the service is ready
+    extract_processes: int  # that read pages
+    extract_queue: int  # pages that may wait
+    extract_megabytes: int  # of address space that each such process may take
+    extract_seconds: int  # that one page may take
+    extract_fetch: bool  # whether pages are fetched by URL
+    extract_fetch_allow: tuple[Network, ...]  # networks that are let in besides the public internet
+    processes: int  # that share the port
+    process: int  # which of them this one is, from 0; set by the supervisor
+    supervisor: int  # the descriptor of the line to the supervisor; -1: there is none
+    otlp_endpoint: str  # where spans are sent; empty: nowhere
     shutdown_seconds: float
 
 
@@ -81,6 +94,21 @@ class _Reader:
             raise ConfigError(f"{key}={value!r}: allowed is a whole number from {low} to {high}")
         return int(value)
 
+    def networks(self, key: str) -> tuple[Network, ...]:
+        value = self.text(key, "")
+        try:
+            return tuple(ipaddress.ip_network(part.strip()) for part in value.split(",") if part.strip())
+        except ValueError as error:
+            raise ConfigError(
+                f"{key}={value!r}: {error}; allowed are networks, for example 10.1.0.0/16,fd00::/8"
+            ) from None
+
+    def url(self, key: str) -> str:
+        value = self.text(key, "").rstrip("/")
+        if value and not value.startswith(("http://", "https://")):
+            raise ConfigError(f"{key}={value!r}: allowed is an http:// or https:// URL, for example http://host:4317")
+        return value
+
     def address(self, key: str, default: str) -> str:
         value = self.text(key, default)
         host, colon, port = value.rpartition(":")
@@ -112,7 +140,17 @@ def load(environment: Mapping[str, str] | None = None) -> Config:
         embed_batch_tokens=read.integer("AI_EMBED_BATCH_TOKENS", 1024, 256, 65_536),
         chat_queue=read.integer("AI_CHAT_QUEUE", 16, 1, 10_000),
         chat_context=read.integer("AI_CHAT_CONTEXT", 2048, 512, 8192),
-        chat_load=read.choice("AI_CHAT_LOAD", "lazy", ("lazy", "background")),
+        chat_load=read.choice("AI_CHAT_LOAD", "lazy", ("lazy", "background", "start")),
+        extract_processes=read.integer("AI_EXTRACT_PROCESSES", max(1, cores // 2), 1, 64),
+        extract_queue=read.integer("AI_EXTRACT_QUEUE", 32, 1, 10_000),
+        extract_megabytes=read.integer("AI_EXTRACT_MEGABYTES", 512, 256, 65_536),
+        extract_seconds=read.integer("AI_EXTRACT_SECONDS", 10, 1, 600),
+        extract_fetch=read.choice("AI_EXTRACT_FETCH", "off", ("off", "on")) == "on",
+        extract_fetch_allow=read.networks("AI_EXTRACT_FETCH_ALLOW"),
+        processes=read.integer("AI_PROCESSES", 1, 1, 64),
+        process=read.integer("AI_PROCESS", 0, 0, 63),
+        supervisor=read.integer("AI_SUPERVISOR", 0, 0, 1 << 20) or -1,
+        otlp_endpoint=read.url("OTEL_EXPORTER_OTLP_ENDPOINT"),
         shutdown_seconds=float(read.integer("AI_SHUTDOWN_SECONDS", 10, 0, 600)),
     )
 
@@ -128,13 +166,9 @@ def _documents_dir(read: _Reader) -> Path | None:
 
 
 def _upstream(read: _Reader) -> Upstream | None:
-    url = read.text("AI_OPENAI_BASE_URL", "").rstrip("/")
+    url = read.url("AI_OPENAI_BASE_URL")
     if not url:
         return None
-    if not url.startswith(("http://", "https://")):
-        raise ConfigError(
-            f"AI_OPENAI_BASE_URL={url!r}: allowed is an http:// or https:// URL, for example http://host/v1"
-        )
     model = read.text("AI_OPENAI_MODEL", "")
     if not model:
         raise ConfigError("AI_OPENAI_MODEL='': a model's name is needed where AI_OPENAI_BASE_URL is set")

@@ -1,7 +1,7 @@
 """The catalogue of errors that callers see: each a gRPC status, with google.rpc details where they help.
 
-PublicError ← InvalidArgument, Unauthenticated, Overloaded, Unavailable, Internal. Anything else that is raised is a
-fault of this service: it is logged, and the caller sees Internal without its text.
+PublicError ← InvalidArgument, Unauthenticated, Overloaded, DeadlineExceeded, FailedPrecondition, Unavailable, Internal.
+Anything else that is raised is a fault of this service: it is logged, and the caller sees Internal without its text.
 """
 
 from collections.abc import Sequence
@@ -12,22 +12,23 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 DETAILS_KEY = "grpc-status-details-bin"
+# ErrorInfo's domain: who the reasons belong to.
+DOMAIN = "ai.hybrid"
 
 
 class PublicError(Exception):
-    """What the caller sees. `details` are google.rpc messages."""
+    """What the caller sees. `details` are google.rpc messages; an ErrorInfo with the reason is added to them."""
 
     code = grpc.StatusCode.INTERNAL
+    reason = "INTERNAL"
 
-    def __init__(self, message: str, details: Sequence[Message] = ()) -> None:
+    def __init__(self, message: str, details: Sequence[Message] = (), reason: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.details = details
+        self.details = (*details, error_details_pb2.ErrorInfo(reason=reason or self.reason, domain=DOMAIN))
 
     def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
-        """The google.rpc.Status as metadata; empty without details."""
-        if not self.details:
-            return ()
+        """The google.rpc.Status as metadata."""
         number: int = self.code.value[0]
         status = status_pb2.Status(code=number, message=self.message)
         for detail in self.details:
@@ -39,6 +40,7 @@ class InvalidArgument(PublicError):
     """One or more fields are wrong; `violations` are (field path, what is wrong with it)."""
 
     code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "INVALID_FIELDS"
 
     def __init__(self, violations: Sequence[tuple[str, str]]) -> None:
         bad = error_details_pb2.BadRequest()
@@ -51,23 +53,41 @@ class Unauthenticated(PublicError):
     """The call carries no valid identity."""
 
     code = grpc.StatusCode.UNAUTHENTICATED
+    reason = "INVALID_IDENTITY"
 
 
 class Overloaded(PublicError):
-    """A queue is full; the call may be tried again after `retry_seconds`."""
+    """A queue is full, or too long for the call's deadline; the call may be tried again after `retry_seconds`."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "OVERLOADED"
 
-    def __init__(self, message: str, retry_seconds: float = 1.0) -> None:
+    def __init__(self, message: str, retry_seconds: float = 1.0, reason: str = "") -> None:
         delay = Duration()
         delay.FromMilliseconds(int(retry_seconds * 1000))
-        super().__init__(message, [error_details_pb2.RetryInfo(retry_delay=delay)])
+        super().__init__(message, [error_details_pb2.RetryInfo(retry_delay=delay)], reason)
+        self.retry_seconds = retry_seconds
+
+
+class DeadlineExceeded(PublicError):
+    """The call's deadline passed before its work began."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    reason = "DEADLINE_EXCEEDED"
+
+
+class FailedPrecondition(PublicError):
+    """The service is not configured to do that."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "NOT_CONFIGURED"
 
 
 class Unavailable(PublicError):
     """Something that the call needs is not there now."""
 
     code = grpc.StatusCode.UNAVAILABLE
+    reason = "UNAVAILABLE"
 
 
 class Internal(PublicError):

@@ -16,12 +16,17 @@ from hybrid_ai import telemetry
 from hybrid_ai.config import Config
 from hybrid_ai.identity import Verifier
 from hybrid_ai.models.embedder import Embedder, TextTokenizer
+from hybrid_ai.models.toxicity import ToxicityModel
 from hybrid_ai.services.assistant import AssistantService
 from hybrid_ai.services.edge import Edge
 from hybrid_ai.services.search import SearchService
 from hybrid_ai.services.text import TextService
+from hybrid_ai.services.text_checks import MAX_HTML
 from hybrid_ai.serving.embedding import EmbeddingModel
+from hybrid_ai.serving.fetch import Fetcher
 from hybrid_ai.serving.generation import LocalGenerator
+from hybrid_ai.serving.moderation import ModerationModel
+from hybrid_ai.serving.pool import PoolLimits, ProcessPool
 from hybrid_ai.serving.upstream import UpstreamGenerator
 from hybrid_ai.serving.worker import Limits
 from hybrid_ai.store import project
@@ -32,8 +37,8 @@ _LOG = logging.getLogger("hybrid_ai")
 TEXT, SEARCH, ASSISTANT = (f"hybrid.ai.v1.{name}Service" for name in ("Text", "Search", "Assistant"))
 _RECEIVE_LIMIT = 8 * 1024 * 1024
 _BATCH_WORKS = 64
+_FETCH_SECONDS = 10.0
 _OPTIONS = [
-    ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", _RECEIVE_LIMIT),
     ("grpc.max_send_message_length", _RECEIVE_LIMIT),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
@@ -49,15 +54,21 @@ class Service:
         self.port = 0
         self.metrics_port = 0
         self._tasks: list[asyncio.Task[Any]] = []
+        self._supervised = config.supervisor >= 0
         embedder = Embedder(config.models_dir, config.embed_threads)
         tokenizer = TextTokenizer(config.models_dir)
         limits = Limits(config.embed_queue, config.embed_batch_tokens, _BATCH_WORKS)
         self.embedding = EmbeddingModel(embedder, tokenizer, limits)
+        self.moderation = ModerationModel(ToxicityModel(config.models_dir))
+        self.pages = ProcessPool("extract", "hybrid_ai.models.page:extract", _pool_limits(config))
         self.index = DocumentIndex(config.data_dir, self.embedding)
         self.local = LocalGenerator(config.models_dir, config.chat_threads, config.chat_context, config.chat_queue)
         self.upstream = UpstreamGenerator(config.upstream) if config.upstream else None
         self.health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(interceptors=[Edge(Verifier(config.secret))], options=_OPTIONS)
+        self._edge = Edge(Verifier(config.secret))
+        self._server = grpc.aio.server(
+            interceptors=[self._edge], options=[*_OPTIONS, ("grpc.so_reuseport", int(self._supervised))]
+        )
         self._add_services()
 
     def _add_services(self) -> None:
@@ -66,7 +77,11 @@ class Service:
             self.index, Extractor(self.embedding), chat=self.upstream or self.local, writer=self.upstream
         )
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
-        text_service_pb2_grpc.add_TextServiceServicer_to_server(TextService(self.embedding), server)
+        fetcher = (
+            Fetcher(self.config.extract_fetch_allow, MAX_HTML, _FETCH_SECONDS) if self.config.extract_fetch else None
+        )
+        text = TextService(self.embedding, self.moderation, self.pages, fetcher)
+        text_service_pb2_grpc.add_TextServiceServicer_to_server(text, server)
         search_service_pb2_grpc.add_SearchServiceServicer_to_server(SearchService(self.index), server)
         assistant_service_pb2_grpc.add_AssistantServiceServicer_to_server(assistant, server)
         reflection.enable_server_reflection(
@@ -77,13 +92,17 @@ class Service:
         """Listens, warms the models, and says so by the health service."""
         for name in ("", TEXT, SEARCH, ASSISTANT):
             await self._set_health(name, False)
-        host, _, port = self.config.metrics_listen.rpartition(":")
-        self._metrics, self._metrics_thread = start_http_server(int(port), host)
-        self.metrics_port = self._metrics.server_port
+        if not self._supervised:  # else the supervisor shows every process's metrics as one
+            host, _, port = self.config.metrics_listen.rpartition(":")
+            self._metrics, _ = start_http_server(int(port), host)
+            self.metrics_port = self._metrics.server_port
         self.port = self._server.add_insecure_port(self.config.listen)
         await self._server.start()
         self._tasks.append(asyncio.create_task(_watch_loop()))
         await self.embedding.warm_up()
+        await self.moderation.score(["ready"])
+        if self.config.chat_load == "start" and self.upstream is None:
+            await self.local.load()
         for name in ("", TEXT, ASSISTANT):
             await self._set_health(name, True)
         self._tasks.append(asyncio.create_task(self._fill_index()))
@@ -95,7 +114,7 @@ class Service:
     async def stop(self) -> None:
         """Stops accepting, lets calls finish within the configured bound, and ends every thread."""
         await self.health.enter_graceful_shutdown()
-        await self._server.stop(self.config.shutdown_seconds)
+        await self._drain()
         for task in self._tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -104,10 +123,19 @@ class Service:
             await self.upstream.close()
         await asyncio.to_thread(self._close)
 
+    async def _drain(self) -> None:
+        """Accepts nothing new, and waits for the calls under way, but not for those who watch the health."""
+        closed = asyncio.create_task(self._server.stop(self.config.shutdown_seconds))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._edge.idle(), self.config.shutdown_seconds)
+        await asyncio.sleep(0)  # the last answer is written before the connections are closed
+        await self._server.stop(0.1)
+        await closed
+
     async def _fill_index(self) -> None:
         """Indexes the project's documents after the start; then search is ready."""
         try:
-            if self.config.documents_dir is not None:
+            if self.config.documents_dir is not None and self.config.process == 0:
                 await project.fill(self.index, self.config.documents_dir)
         except Exception:
             _LOG.exception("the project's documents could not be indexed")
@@ -115,14 +143,26 @@ class Service:
 
     def _close(self) -> None:
         self.local.close()
+        self.pages.close()
+        self.moderation.close()
         self.embedding.close()
         self.index.close()
-        self._metrics.shutdown()
-        self._metrics.server_close()
+        if not self._supervised:
+            self._metrics.shutdown()
+            self._metrics.server_close()
 
     async def _set_health(self, name: str, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         await self.health.set(name, status)
+
+
+def _pool_limits(config: Config) -> PoolLimits:
+    return PoolLimits(
+        processes=config.extract_processes,
+        queue=config.extract_queue,
+        megabytes=config.extract_megabytes,
+        seconds=config.extract_seconds,
+    )
 
 
 async def _watch_loop() -> None:

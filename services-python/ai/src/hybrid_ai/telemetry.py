@@ -16,17 +16,20 @@ _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 
 
 CALLS = Counter("ai_calls", "Calls that ended, by method and gRPC status", ["method", "code"])
 CALL_SECONDS = Histogram("ai_call_seconds", "Time of a call", ["method"], buckets=_SECONDS)
-QUEUED_ITEMS = Gauge("ai_queued_items", "Items that wait for a model", ["model"])
+QUEUED_ITEMS = Gauge("ai_queued_items", "Items that wait for a model", ["model"], multiprocess_mode="livesum")
 QUEUE_SECONDS = Histogram("ai_queue_seconds", "Time an item waited for its model", ["model"], buckets=_SECONDS)
 BATCH_ITEMS = Histogram("ai_batch_items", "Items in one run of a model", ["model"], buckets=(1, 2, 4, 8, 16, 32, 64))
 INFERENCE_SECONDS = Histogram("ai_inference_seconds", "Time of one run of a model", ["model"], buckets=_SECONDS)
 TOKENS = Counter("ai_tokens", "Tokens read or written by a model", ["model", "direction"])
-TOKENS_PER_SECOND = Gauge("ai_tokens_per_second", "Speed of the last generation", ["model"])
-GENERATIONS_ACTIVE = Gauge("ai_generations_active", "Generations that run now")
+TOKENS_PER_SECOND = Gauge(
+    "ai_tokens_per_second", "Speed of the last generation", ["model"], multiprocess_mode="livemostrecent"
+)
+GENERATIONS_ACTIVE = Gauge("ai_generations_active", "Generations that run now", multiprocess_mode="livesum")
 CANCELLED = Counter("ai_cancelled", "Work stopped because its caller went away, by stage", ["stage"])
-REJECTED = Counter("ai_rejected", "Work refused because a queue was full", ["model"])
-INDEX_DOCUMENTS = Gauge("ai_index_documents", "Documents in the index")
-INDEX_PASSAGES = Gauge("ai_index_passages", "Passages in the index")
+REJECTED = Counter("ai_rejected", "Jobs refused or dropped by a queue, by reason", ["model", "reason"])
+WORKER_CRASHES = Counter("ai_worker_crashes", "Processes of a pool that ended while they were needed", ["pool"])
+INDEX_DOCUMENTS = Gauge("ai_index_documents", "Documents in the index", multiprocess_mode="livemax")
+INDEX_PASSAGES = Gauge("ai_index_passages", "Passages in the index", multiprocess_mode="livemax")
 LOOP_LAG_SECONDS = Histogram("ai_event_loop_lag_seconds", "How late the event loop ran a timer", buckets=_SECONDS)
 
 for _stage in ("queued", "tokens", "kernel"):

@@ -6,7 +6,9 @@ A deadline or a client that went away cancels the handler's task (CancelledError
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 import re
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -16,9 +18,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 
-from hybrid_ai import telemetry
+from hybrid_ai import telemetry, tracing
 from hybrid_ai.errors import Internal, PublicError
 from hybrid_ai.identity import METADATA_KEY, Identity, Verifier
+from hybrid_ai.serving.caller import CALLER, Caller
 
 _LOG = logging.getLogger("hybrid_ai.calls")
 _EXEMPT = ("/grpc.health.v1.Health/", "/grpc.reflection.")
@@ -59,6 +62,13 @@ class Edge(grpc.aio.ServerInterceptor):
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self._active = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def idle(self) -> None:
+        """Returns when no call is under way (health checks and reflection do not count)."""
+        await self._idle.wait()
 
     async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
         method = handler_call_details.method
@@ -81,58 +91,66 @@ class Edge(grpc.aio.ServerInterceptor):
             return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary), **codecs)
         if handler.unary_stream:
             return grpc.unary_stream_rpc_method_handler(self._stream(method, handler.unary_stream), **codecs)
-        raise NotImplementedError(f"{method}: streams from clients are not served")
+        if handler.stream_unary:
+            return grpc.stream_unary_rpc_method_handler(self._unary(method, handler.stream_unary), **codecs)
+        return grpc.stream_stream_rpc_method_handler(self._stream(method, handler.stream_stream), **codecs)
 
     def _unary(self, method: str, inner: Any) -> Any:
         async def unary(request: Any, context: Context) -> Any:
-            outcome = _Outcome(method)
-            try:
-                call = self._begin(method, context, outcome)
+            async with self._outcome(method, context) as outcome:
                 response = await inner(request, context)
-                await context.send_initial_metadata(_server_timing(call))
+                await context.send_initial_metadata(_server_timing(current_call()))
                 outcome.code = "OK"
                 return response
-            except asyncio.CancelledError:
-                outcome.code = "CANCELLED"
-                raise
-            except Exception as error:
-                await _abort(context, error, outcome)
-            finally:
-                outcome.record()
 
         return unary
 
     def _stream(self, method: str, inner: Any) -> Any:
         async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
-            outcome = _Outcome(method)
-            try:
-                call = self._begin(method, context, outcome)
+            async with self._outcome(method, context) as outcome:
                 first = True
                 async for response in inner(request, context):
                     if first:
-                        await context.send_initial_metadata(_server_timing(call))
+                        await context.send_initial_metadata(_server_timing(current_call()))
                         first = False
                     yield response
                 outcome.code = "OK"
+
+        return stream
+
+    @contextlib.asynccontextmanager
+    async def _outcome(self, method: str, context: Context) -> AsyncIterator[_Outcome]:
+        """A call from first to last: identity and span at the start, status, log and metrics at the end."""
+        outcome = _Outcome(method)
+        metadata = _metadata(context)
+        self._active += 1
+        self._idle.clear()
+        with tracing.server_span(method, metadata) as span:
+            try:
+                self._begin(method, context, metadata, outcome)
+                yield outcome
             except (asyncio.CancelledError, GeneratorExit):
                 outcome.code = "CANCELLED"
                 raise
             except Exception as error:
                 await _abort(context, error, outcome)
             finally:
+                self._active -= 1
+                if self._active == 0:
+                    self._idle.set()
+                if outcome.code != "OK":
+                    span.fail(outcome.code)
                 outcome.record()
 
-        return stream
-
-    def _begin(self, method: str, context: Context, outcome: _Outcome) -> Call:
-        metadata = _metadata(context)
+    def _begin(self, method: str, context: Context, metadata: Mapping[str, str], outcome: _Outcome) -> None:
         request_id, trace = metadata.get("x-request-id", ""), _TRACE.fullmatch(metadata.get("traceparent", ""))
         outcome.request_id = request_id if _REQUEST_ID.fullmatch(request_id) else ""
         outcome.trace_id = trace[1] if trace else ""
         identity = self._verifier.verify(metadata.get(METADATA_KEY))
-        call = Call(method, identity, outcome.request_id, outcome.trace_id)
-        _current.set(call)
-        return call
+        _current.set(Call(method, identity, outcome.request_id, outcome.trace_id))
+        remaining = context.time_remaining()
+        deadline = math.inf if remaining is None else time.monotonic() + remaining
+        CALLER.set(Caller(identity.subject, deadline))
 
 
 def _metadata(context: Context) -> Mapping[str, str]:

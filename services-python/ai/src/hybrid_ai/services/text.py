@@ -1,53 +1,144 @@
-"""TextService: embeddings."""
+"""TextService: embeddings, labels, moderation, summaries, and pages."""
 
 import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from hybrid.ai.v1 import text_service_pb2, text_service_pb2_grpc
+from hybrid.ai.v1 import text_service_pb2 as pb
+from hybrid.ai.v1 import text_service_pb2_grpc
 
-from hybrid_ai.errors import InvalidArgument
+from hybrid_ai.analysis.labels import classify
+from hybrid_ai.analysis.summary import summarize
+from hybrid_ai.errors import FailedPrecondition, InvalidArgument, Overloaded
+from hybrid_ai.models import toxicity
 from hybrid_ai.models.embedder import MODEL_NAME
+from hybrid_ai.services import text_checks as checks
 from hybrid_ai.services.edge import current_call
+from hybrid_ai.serving.caller import CALLER, Priority
 from hybrid_ai.serving.embedding import Embedded, EmbeddingModel
+from hybrid_ai.serving.fetch import Fetched, Fetcher
+from hybrid_ai.serving.moderation import ModerationModel
+from hybrid_ai.serving.pool import ProcessPool
+from hybrid_ai.serving.worker import Timing
+from hybrid_ai.store.passages import sentence_spans
 
-MAX_TEXTS = 256
-MAX_TEXT_CHARACTERS = 32_768
+FLAGGED_FROM = 0.5
 # Above this many embeddings the response is built in a thread: 16 take about 0.3 ms.
 _BUILD_INLINE = 16
+# Above this many characters sentences are found in a thread.
+_SPLIT_INLINE = 4096
 
 
 class TextService(text_service_pb2_grpc.TextServiceServicer):
-    """Implements hybrid.ai.v1.TextService."""
+    """Implements hybrid.ai.v1.TextService. Without a fetcher pages are taken as bytes alone."""
 
-    def __init__(self, embedding: EmbeddingModel) -> None:
+    def __init__(
+        self, embedding: EmbeddingModel, moderation: ModerationModel, pages: ProcessPool, fetcher: Fetcher | None
+    ) -> None:
         self._embedding = embedding
+        self._moderation = moderation
+        self._pages = pages
+        self._fetcher = fetcher
 
-    async def Embed(self, request: text_service_pb2.EmbedRequest, context: Any) -> text_service_pb2.EmbedResponse:
+    async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
         texts = list(request.texts)
-        _check(texts)
+        checks.reject(checks.check_texts(texts, checks.MAX_TEXTS))
         embedded = await self._embedding.embed(texts)
-        call = current_call()
-        call.add_timing("queue", embedded.timing.queue)
-        call.add_timing("inference", embedded.timing.inference)
+        _record(embedded.timing)
         if len(texts) <= _BUILD_INLINE:
-            return _response(embedded)
-        return await asyncio.to_thread(_response, embedded)
+            return pb.EmbedResponse(model=MODEL_NAME, embeddings=_embeddings(embedded))
+        embeddings = await asyncio.to_thread(_embeddings, embedded)
+        return pb.EmbedResponse(model=MODEL_NAME, embeddings=embeddings)
+
+    async def EmbedStream(
+        self, requests: AsyncIterator[pb.EmbedStreamRequest], context: Any
+    ) -> AsyncIterator[pb.EmbedStreamResponse]:
+        CALLER.set(dataclasses.replace(CALLER.get(), priority=Priority.BULK))
+        async for request in requests:
+            texts = list(request.texts)
+            checks.reject(checks.check_texts(texts, checks.MAX_TEXTS))
+            embedded = await self._embed_when_there_is_room(texts)
+            embeddings = await asyncio.to_thread(_embeddings, embedded)
+            yield pb.EmbedStreamResponse(model=MODEL_NAME, embeddings=embeddings)
+
+    async def Classify(self, request: pb.ClassifyRequest, context: Any) -> pb.ClassifyResponse:
+        checks.check_classify(request)
+        labels = [label.description or label.name for label in request.labels]
+        classified, timing = await classify(self._embedding, list(request.texts), labels)
+        _record(timing)
+        response = pb.ClassifyResponse(model=MODEL_NAME)
+        for fits in classified:
+            scores = response.classifications.add().labels
+            for fit in fits:
+                scores.add(name=request.labels[fit.label].name, score=fit.score, similarity=fit.similarity)
+        return response
+
+    async def Moderate(self, request: pb.ModerateRequest, context: Any) -> pb.ModerateResponse:
+        checks.reject(checks.check_texts(request.texts, checks.MAX_ANALYZED))
+        scores, timing = await self._moderation.score(list(request.texts))
+        _record(timing)
+        response = pb.ModerateResponse(model=toxicity.MODEL_NAME)
+        for score in scores:
+            label = pb.ModerationLabel(name=toxicity.LABEL, score=score)
+            response.moderations.add(labels=[label], flagged=score >= FLAGGED_FROM)
+        return response
+
+    async def Summarize(self, request: pb.SummarizeRequest, context: Any) -> pb.SummarizeResponse:
+        checks.check_summarize(request)
+        if len(request.text) <= _SPLIT_INLINE:
+            sentences = sentence_spans(request.text)
+        else:
+            sentences = await asyncio.to_thread(sentence_spans, request.text)
+        if len(sentences) > checks.MAX_SENTENCES:
+            allowed = f"at most {checks.MAX_SENTENCES} are allowed"
+            raise InvalidArgument([("text", f"has {len(sentences)} sentences; {allowed}")])
+        spans, timing = await summarize(self._embedding, sentences, request.max_sentences or checks.DEFAULT_CHOSEN)
+        _record(timing)
+        response = pb.SummarizeResponse(model=MODEL_NAME)
+        for span in spans:
+            response.sentences.add(text=span.text, offset=span.offset, score=span.score)
+        return response
+
+    async def Extract(self, request: pb.ExtractRequest, context: Any) -> pb.ExtractResponse:
+        checks.check_extract(request)
+        if request.WhichOneof("source") == "url":
+            fetched = await self._fetch(request.url)
+            base = fetched.url
+        else:
+            fetched, base = Fetched("", request.html, request.charset), request.base_url
+        page, timing = await self._pages.run(fetched.body, base, fetched.charset)
+        _record(timing)
+        response = pb.ExtractResponse(url=fetched.url, title=page.title, text=page.text, truncated=page.truncated)
+        for url, text in page.links:
+            response.links.add(url=url, text=text)
+        for rows in page.tables:
+            response.tables.add(rows=[pb.TableRow(cells=cells) for cells in rows])
+        return response
+
+    async def _fetch(self, url: str) -> Fetched:
+        if self._fetcher is None:
+            raise FailedPrecondition(
+                "this service does not fetch pages; send the page's bytes", reason="FETCH_DISABLED"
+            )
+        return await self._fetcher.fetch(url)
+
+    async def _embed_when_there_is_room(self, texts: Sequence[str]) -> Embedded:
+        while True:
+            try:
+                return await self._embedding.embed(texts)
+            except Overloaded as error:
+                await asyncio.sleep(error.retry_seconds)
 
 
-def _check(texts: list[str]) -> None:
-    if not 1 <= len(texts) <= MAX_TEXTS:
-        raise InvalidArgument([("texts", f"has {len(texts)} texts; 1 to {MAX_TEXTS} are allowed")])
-    violations = [
-        (f"texts[{index}]", f"has {len(text)} characters; 1 to {MAX_TEXT_CHARACTERS} are allowed")
-        for index, text in enumerate(texts)
-        if not 1 <= len(text) <= MAX_TEXT_CHARACTERS
+def _record(timing: Timing) -> None:
+    call = current_call()
+    call.add_timing("queue", timing.queue)
+    call.add_timing("inference", timing.inference)
+
+
+def _embeddings(embedded: Embedded) -> list[pb.Embedding]:
+    return [
+        pb.Embedding(values=vector, tokens=len(encoding.ids), truncated=encoding.truncated)
+        for vector, encoding in zip(embedded.vectors.tolist(), embedded.encodings, strict=True)
     ]
-    if violations:
-        raise InvalidArgument(violations)
-
-
-def _response(embedded: Embedded) -> text_service_pb2.EmbedResponse:
-    response = text_service_pb2.EmbedResponse(model=MODEL_NAME)
-    for vector, encoding in zip(embedded.vectors.tolist(), embedded.encodings, strict=True):
-        response.embeddings.add(values=vector, tokens=len(encoding.ids), truncated=encoding.truncated)
-    return response

@@ -9,11 +9,14 @@ import numpy as np
 
 from hybrid_ai import telemetry
 from hybrid_ai.models.embedder import MODEL_NAME, WINDOW, Embedder, Encoding, TextTokenizer, Vectors
+from hybrid_ai.serving.caller import Priority
 from hybrid_ai.serving.work import Work
 from hybrid_ai.serving.worker import Limits, Timing, Worker
 
 # Up to this many characters are tokenized on the event loop: about 0.1 ms, less than a thread's hop costs under load.
 _INLINE_CHARACTERS = 1024
+# More texts than this at once are bulk work, unless the caller says otherwise.
+_INTERACTIVE_TEXTS = 16
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,11 @@ class EmbeddingModel:
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
         """Embeds the texts. Raises Overloaded when too much waits."""
+        priority = Priority.INTERACTIVE if len(texts) <= _INTERACTIVE_TEXTS else Priority.BULK
+        self._worker.admit(len(texts), priority)
         encodings = await self.encode(texts)
-        rows, timing = await self._worker.submit(encodings, [len(encoding.ids) for encoding in encodings])
+        costs = [len(encoding.ids) for encoding in encodings]
+        rows, timing = await self._worker.submit(encodings, costs, priority=priority)
         return Embedded(np.stack(rows), encodings, timing)
 
     async def encode(self, texts: Sequence[str]) -> list[Encoding]:

@@ -6,14 +6,16 @@ A job is what one call asked for; its works are the pieces that can run in diffe
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
+
+from hybrid_ai.serving.caller import Caller, Priority
 
 P = TypeVar("P")
 R = TypeVar("R")
 
 # Works of one batch are padded to the longest: only works of one class of length go together.
-LENGTH_CLASSES = (32, 64, 128, 256, 1 << 30)
+LENGTH_CLASSES = (16, 32, 64, 128, 256, 1 << 30)
 
 
 def length_class(cost: int) -> int:
@@ -45,56 +47,78 @@ class Work(Generic[P, R]):
 class Job(Generic[P, R]):
     """What one call waits for. Made on the event loop; run by worker threads."""
 
-    def __init__(self, payloads: Sequence[P], costs: Sequence[int], on_event: Callable[[Any], None] | None) -> None:
+    def __init__(
+        self,
+        payloads: Sequence[P],
+        costs: Sequence[int],
+        on_event: Callable[[Any], None] | None,
+        caller: Caller,
+        priority: Priority,
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.done: asyncio.Future[list[R]] = self.loop.create_future()
+        self.caller, self.priority = caller, priority
         self.cancelled = False
         self.queued_at = time.perf_counter()
         self.queue_seconds = 0.0
         self.inference_seconds = 0.0
         self.running = 0
-        self.waiting = len(payloads)
+        self.size = self.waiting = len(payloads)
+        self.cost = sum(costs)
+        self.error: BaseException | None = None
         self._on_event = on_event
         self._missing = len(payloads)
         self._results: list[R | None] = [None] * len(payloads)
-        self._classes: dict[int, deque[Work[P, R]]] = {}
+        self.classes: dict[int, deque[Work[P, R]]] = {}
         for index, (payload, cost) in enumerate(zip(payloads, costs, strict=True)):
-            self._classes.setdefault(length_class(cost), deque()).append(Work(self, index, payload, cost))
+            self.classes.setdefault(length_class(cost), deque()).append(Work(self, index, payload, cost))
 
-    def next_class(self) -> int:
-        """The length class of a work that waits."""
-        return next(limit for limit, works in self._classes.items() if works)
+    @property
+    def expired(self) -> bool:
+        """Whether its deadline has passed."""
+        return time.monotonic() >= self.caller.deadline
 
-    def take(self, limit: int) -> Work[P, R] | None:
-        """Takes a waiting work of that class, if there is one."""
-        works = self._classes.get(limit)
-        if not works:
-            return None
+    def take(self, limit: int) -> Work[P, R]:
+        """Takes a waiting work of that class; there must be one."""
+        work = self.classes[limit].popleft()
+        if not self.classes[limit]:
+            del self.classes[limit]
         self.waiting -= 1
+        self.cost -= work.cost
         self.running += 1
-        return works.popleft()
+        return work
 
     def emit(self, event: Any) -> None:
         if self._on_event is not None and not self.cancelled:
             self.loop.call_soon_threadsafe(self._on_event, event)
 
-    def finish(self, index: int, result: R, queued: float, inference: float) -> None:
-        """Stores one work's result; the last one wakes the caller."""
+    def finish(self, index: int, result: R, queued: float, inference: float) -> bool:
+        """Stores one work's result; returns whether it was the last one."""
         self._results[index] = result
         self.queue_seconds = max(self.queue_seconds, queued)
         self.inference_seconds += inference
         self._missing -= 1
-        if self._missing == 0:
-            self.loop.call_soon_threadsafe(self._settle, None)
+        return self._missing == 0
 
-    def fail(self, error: BaseException) -> None:
-        """Ends the job with an error."""
-        self.loop.call_soon_threadsafe(self._settle, error)
-
-    def _settle(self, error: BaseException | None) -> None:
+    def settle(self) -> None:
+        """Wakes the caller, with the results or the error. On the event loop."""
         if self.done.done():
             return
-        if error is not None:
-            self.done.set_exception(error)
+        if self.error is not None:
+            self.done.set_exception(self.error)
         else:
             self.done.set_result(self._results)  # type: ignore[arg-type]  # every result is there
+
+
+def settle(jobs: Iterable[Job[Any, Any]]) -> None:
+    """Wakes the callers of finished jobs from a worker's thread, all of them by one message to the event loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Job[Any, Any]]] = {}
+    for job in jobs:
+        by_loop.setdefault(job.loop, []).append(job)
+    for loop, finished in by_loop.items():
+        loop.call_soon_threadsafe(_settle_all, finished)
+
+
+def _settle_all(jobs: list[Job[Any, Any]]) -> None:
+    for job in jobs:
+        job.settle()

@@ -1,28 +1,27 @@
-"""A model's worker: a thread that takes a batch from the queue whenever it is free, and never waits for more.
+"""A model's worker: a thread (or some) that takes a batch from the queue whenever it is free, and never waits for more.
 
-The queue is bounded, jobs take turns, so that a large one does not hold up a small one, and what was cancelled is
-dropped before a batch is formed. Adding a model means giving a worker its `run` function.
+What was cancelled or is too late is dropped before a batch is formed; what cannot be done in time, or does not fit, is
+refused at once. Adding a model means giving a worker its `run` function. See queue.py for the order.
 """
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal
 
-from hybrid_ai import telemetry
-from hybrid_ai.errors import Overloaded, Unavailable
-from hybrid_ai.serving.work import Job, P, R, Work
+from hybrid_ai import telemetry, tracing
+from hybrid_ai.errors import DeadlineExceeded, Overloaded, Unavailable
+from hybrid_ai.serving.caller import CALLER, Priority
+from hybrid_ai.serving.queue import FairQueue, Limits
+from hybrid_ai.serving.work import Job, P, R, Work, settle
 
-
-@dataclass(frozen=True)
-class Limits:
-    """How much may wait (works), and how much one batch may hold (padded tokens, works)."""
-
-    queue: int
-    batch_tokens: int
-    batch_works: int
+__all__ = ["Limits", "Timing", "Worker"]
+# Weight of the latest batch in the model's measured speed.
+_SMOOTHING = 0.2
+# What a refused caller is told to wait: the queue's time within these bounds; this long before anything was measured.
+_RETRY_SECONDS = (0.05, 60.0)
+_UNKNOWN_WAIT = 1.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Timing:
 
 
 class Worker(Generic[P, R]):
-    """Runs `run` on batches in a thread of its own. `stage` names what a cancellation stops while it runs."""
+    """Runs `run` on batches in threads of its own. `stage` names what a cancellation stops while it runs."""
 
     def __init__(
         self,
@@ -42,70 +41,110 @@ class Worker(Generic[P, R]):
         run: Callable[[Sequence[Work[P, R]]], Sequence[R]],
         limits: Limits,
         stage: Literal["kernel", "tokens"],
+        threads: int = 1,
     ) -> None:
         self._run = run
-        self._limits = limits
         self._stage = stage
-        self._jobs: deque[Job[P, R]] = deque()
-        self._waiting = 0
+        self._queue: FairQueue[P, R] = FairQueue(limits)
         self._changed = threading.Condition()
         self._closing = False
         self._name = name
-        self._thread = threading.Thread(target=self._serve, name=f"model-{name}", daemon=True)
+        self._seconds_per_cost = 0.0
         self._queued_items = telemetry.QUEUED_ITEMS.labels(name)
         self._queue_seconds = telemetry.QUEUE_SECONDS.labels(name)
         self._batch_items = telemetry.BATCH_ITEMS.labels(name)
         self._inference_seconds = telemetry.INFERENCE_SECONDS.labels(name)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"model-{name}", daemon=True) for _ in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     async def submit(
-        self, payloads: Sequence[P], costs: Sequence[int], on_event: Callable[[Any], None] | None = None
+        self,
+        payloads: Sequence[P],
+        costs: Sequence[int],
+        on_event: Callable[[Any], None] | None = None,
+        priority: Priority = Priority.INTERACTIVE,
     ) -> tuple[list[R], Timing]:
         """Runs the payloads, in as many batches as it takes. `on_event` gets a token loop's events, on the event loop.
 
-        Cancelling the awaiting task drops what waits and stops what runs. Raises Overloaded when the queue is full.
+        A priority of the caller's own goes before `priority`. Cancelling the awaiting task drops what waits and stops
+        what runs. Raises Overloaded when the queue is full or too long for the deadline, DeadlineExceeded after it.
         """
-        job: Job[P, R] = Job(payloads, costs, on_event)
+        caller = CALLER.get()
+        job: Job[P, R] = Job(payloads, costs, on_event, caller, caller.priority or priority)
         self._enqueue(job)
         try:
-            results = await job.done
+            with tracing.span(f"model {self._name}", items=job.size) as span:
+                results = await job.done
+                span.set("queue_seconds", job.queue_seconds)
         finally:
             if not job.done.done() or job.done.cancelled():
                 self._cancel(job)
         return results, Timing(job.queue_seconds, job.inference_seconds)
 
+    def admit(self, size: int, priority: Priority = Priority.INTERACTIVE) -> None:
+        """Raises Overloaded where `size` works would be refused, before anything is done for them."""
+        caller = CALLER.get()
+        level = caller.priority or priority
+        with self._changed:
+            if not self._queue.has_room(size) and not self._queue.victim(caller.subject, level, size):
+                raise self._refusal(level, "full", "is full")
+
     def close(self, timeout: float = 5.0) -> None:
-        """Lets the running batch finish and ends the thread; what waits fails as unavailable."""
+        """Lets the running batch finish and ends the threads; what waits fails as unavailable."""
         with self._changed:
             self._closing = True
-            jobs, self._jobs = self._jobs, deque()
-            self._waiting = 0
+            jobs = self._queue.clear()
             self._changed.notify_all()
-        for job in jobs:
-            job.fail(Unavailable("the service is shutting down"))
-        self._thread.join(timeout)
+        _fail(jobs, Unavailable("the service is shutting down", reason="SHUTTING_DOWN"))
+        for thread in self._threads:
+            thread.join(timeout)
 
     def _enqueue(self, job: Job[P, R]) -> None:
+        displaced: list[Job[P, R]] = []
         with self._changed:
             if self._closing:
-                raise Unavailable("the service is shutting down")
-            if self._waiting + job.waiting > self._limits.queue:
-                telemetry.REJECTED.labels(self._name).inc()
-                raise Overloaded(f"the {self._name} queue is full")
-            self._jobs.append(job)
-            self._waiting += job.waiting
-            self._queued_items.set(self._waiting)
-            self._changed.notify()
+                telemetry.REJECTED.labels(self._name, "shutdown").inc()
+                raise Unavailable("the service is shutting down", reason="SHUTTING_DOWN")
+            if time.monotonic() + self._wait_seconds(job.priority) > job.caller.deadline:
+                raise self._refusal(job.priority, "deadline", "is longer than the call's deadline")
+            while not self._queue.has_room(job.size):
+                victim = self._queue.victim(job.caller.subject, job.priority, job.size)
+                if victim is None:
+                    refusal = self._refusal(job.priority, "full", "is full")
+                    break
+                self._queue.remove(victim)
+                displaced.append(victim)
+            else:
+                refusal = None
+                self._queue.add(job)
+                self._queued_items.set(self._queue.waiting)
+                self._changed.notify()
+            losses = [(victim, self._refusal(victim.priority, "displaced", "is full")) for victim in displaced]
+        for victim, error in losses:
+            _fail([victim], error)
+        if refusal is not None:
+            raise refusal
+
+    def _wait_seconds(self, priority: Priority) -> float:
+        """How long a newcomer would wait, by what waits and how fast the model was."""
+        return self._queue.cost_before(priority) * self._seconds_per_cost / len(self._threads)
+
+    def _refusal(self, priority: Priority, reason: str, what: str) -> Overloaded:
+        telemetry.REJECTED.labels(self._name, reason).inc()
+        shortest, longest = _RETRY_SECONDS
+        wait = self._wait_seconds(priority) if self._seconds_per_cost else _UNKNOWN_WAIT
+        return Overloaded(
+            f"the {self._name} queue {what}", min(max(wait, shortest), longest), "QUEUE_" + reason.upper()
+        )
 
     def _cancel(self, job: Job[P, R]) -> None:
         with self._changed:
             job.cancelled = True
-            if job in self._jobs:
-                self._jobs.remove(job)
-                self._waiting -= job.waiting
-                self._queued_items.set(self._waiting)
-            dropped, running = job.waiting, job.running
-            job.waiting = 0
+            dropped, running = self._queue.remove(job), job.running
+            self._queued_items.set(self._queue.waiting)
         if dropped:
             telemetry.CANCELLED.labels("queued").inc(dropped)
         if running:
@@ -114,64 +153,61 @@ class Worker(Generic[P, R]):
     def _serve(self) -> None:
         while True:
             with self._changed:
-                while not self._jobs and not self._closing:
+                while not self._queue.waiting and not self._closing:
                     self._changed.wait()
                 if self._closing:
                     return
-                batch = self._take()
-            self._run_batch(batch)
-
-    def _take(self) -> list[Work[P, R]]:
-        """The next batch: from the first job's length class, one work of each job in turn, within the limits."""
-        limit = self._jobs[0].next_class()
-        room = max(1, min(self._limits.batch_works, self._limits.batch_tokens // limit))
-        batch: list[Work[P, R]] = []
-        taken = True
-        while taken and len(batch) < room:
-            taken = False
-            for job in self._jobs:
-                work = job.take(limit)
-                if work is not None:
-                    taken = True
-                    batch.append(work)
-                    if len(batch) == room:
-                        break
-        self._jobs.rotate(-1)
-        self._jobs = deque(job for job in self._jobs if job.waiting)
-        self._waiting -= len(batch)
-        self._queued_items.set(self._waiting)
-        return batch
+                batch, expired = self._queue.take()
+                self._queued_items.set(self._queue.waiting)
+            if expired:
+                telemetry.REJECTED.labels(self._name, "expired").inc(len(expired))
+                _fail(expired, DeadlineExceeded(f"the deadline passed in the {self._name} queue"))
+            if batch:
+                self._run_batch(batch)
 
     def _run_batch(self, batch: list[Work[P, R]]) -> None:
+        """Runs a batch. Where it fails, its jobs are run one by one, so that only the one at fault does."""
         started = time.perf_counter()
-        error: BaseException | None = None
-        results: Sequence[R] = ()
         try:
             results = self._run(batch)
-        except Exception as raised:
-            error = raised
+        except Exception as error:
+            jobs = list(dict.fromkeys(work.job for work in batch))
+            if len(jobs) > 1:
+                for job in jobs:
+                    self._run_batch([work for work in batch if work.job is job])
+            else:
+                self._give_up(jobs[0], error)
+            return
         seconds = time.perf_counter() - started
-        self._inference_seconds.observe(seconds)
-        self._batch_items.observe(len(batch))
-        for position, work in enumerate(batch):
+        self._observe(batch, seconds)
+        finished: list[Job[P, R]] = []
+        for work, result in zip(batch, results, strict=True):
             job = work.job
             with self._changed:
                 job.running -= 1
             queued = started - job.queued_at
             self._queue_seconds.observe(queued)
-            if error is not None:
-                job.fail(error)
-            else:
-                job.finish(work.index, results[position], queued, seconds)
-        if error is not None:
-            self._drop([work.job for work in batch])
+            if job.finish(work.index, result, queued, seconds):
+                finished.append(job)
+        settle(finished)
 
-    def _drop(self, jobs: list[Job[P, R]]) -> None:
-        """Takes failed jobs' remaining works out of the queue."""
+    def _observe(self, batch: list[Work[P, R]], seconds: float) -> None:
+        self._inference_seconds.observe(seconds)
+        self._batch_items.observe(len(batch))
+        measured = seconds / max(1, sum(work.cost for work in batch))
+        known = self._seconds_per_cost
+        self._seconds_per_cost = known + _SMOOTHING * (measured - known) if known else measured
+
+    def _give_up(self, job: Job[P, R], error: Exception) -> None:
+        """Ends a job with the error, and takes the rest of it out of the queue."""
         with self._changed:
-            for job in jobs:
-                if job in self._jobs:
-                    self._jobs.remove(job)
-                    self._waiting -= job.waiting
-                    job.waiting = 0
-            self._queued_items.set(self._waiting)
+            job.running = 0
+            self._queue.remove(job)
+            self._queued_items.set(self._queue.waiting)
+        _fail([job], error)
+
+
+def _fail(jobs: list[Job[P, R]], error: Exception) -> None:
+    for job in jobs:
+        job.error = error
+    settle(jobs)

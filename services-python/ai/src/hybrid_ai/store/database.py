@@ -115,28 +115,24 @@ def keys_under(connection: sqlite3.Connection, prefix: str) -> dict[str, Stored]
     return {row[0]: Stored(row[1], row[2], bool(row[3]), row[4]) for row in rows}
 
 
-def replace(
-    connection: sqlite3.Connection, document: Document, passages: Sequence[Passage], vectors: Vectors
-) -> tuple[int, list[Row]]:
+def replace(connection: sqlite3.Connection, document: Document, passages: Sequence[Passage], vectors: Vectors) -> None:
     """Writes a document and its passages in place of older ones. Called inside a transaction."""
     acl = _acl(connection, document.subjects)
     row = _put(connection, document, deleted=False, acl=acl)
     connection.execute("DELETE FROM passages WHERE document = ?", (row,))
-    rows: list[Row] = []
-    for passage, vector in zip(passages, vectors, strict=True):
-        cursor = connection.execute(
-            "INSERT INTO passages (document, offset, title, text, vector) VALUES (?, ?, ?, ?, ?)",
-            (row, passage.offset, document.title, passage.text, vector.astype("<f4").tobytes()),
-        )
-        rows.append(Row(int(cursor.lastrowid or 0), row, document.key, document.collection, acl, vector))
-    return row, rows
+    connection.executemany(
+        "INSERT INTO passages (document, offset, title, text, vector) VALUES (?, ?, ?, ?, ?)",
+        [
+            (row, passage.offset, document.title, passage.text, vector.astype("<f4").tobytes())
+            for passage, vector in zip(passages, vectors, strict=True)
+        ],
+    )
 
 
-def bury(connection: sqlite3.Connection, key: str, revision: int) -> int:
+def bury(connection: sqlite3.Connection, key: str, revision: int) -> None:
     """Deletes a document's content and keeps its key and revision. Called inside a transaction."""
     row = _put(connection, Document(key, revision, "", "", "", "", frozenset()), deleted=True, acl=None)
     connection.execute("DELETE FROM passages WHERE document = ?", (row,))
-    return row
 
 
 def _put(connection: sqlite3.Connection, document: Document, deleted: bool, acl: int | None) -> int:
@@ -172,18 +168,22 @@ def _acl(connection: sqlite3.Connection, subjects: Subjects) -> int:
     return acl
 
 
-def load_rows(connection: sqlite3.Connection) -> list[Row]:
-    """Every passage, for the vectors in memory."""
+def load_rows(connection: sqlite3.Connection, document: int | None = None) -> list[Row]:
+    """Every passage, or a document's, for the vectors in memory."""
+    where, values = ("", tuple[int, ...]()) if document is None else (" WHERE p.document = ?", (document,))
     rows = connection.execute(
         "SELECT p.id, d.id, d.key, d.collection, d.acl, p.vector FROM passages p JOIN documents d ON d.id = p.document"
-        " ORDER BY d.id, p.id"
+        f"{where} ORDER BY d.id, p.id",
+        values,
     )
     return [Row(row[0], row[1], row[2], row[3], row[4], np.frombuffer(row[5], "<f4", DIMENSIONS)) for row in rows]
 
 
-def load_acls(connection: sqlite3.Connection) -> dict[int, Subjects]:
-    """Every access list by its id."""
-    return {row[0]: frozenset(json.loads(row[1])) for row in connection.execute("SELECT id, subjects FROM acls")}
+def load_acls(connection: sqlite3.Connection, acl: int | None = None) -> dict[int, Subjects]:
+    """Every access list, or one, by its id."""
+    where, values = ("", tuple[int, ...]()) if acl is None else (" WHERE id = ?", (acl,))
+    rows = connection.execute(f"SELECT id, subjects FROM acls{where}", values)
+    return {row[0]: frozenset(json.loads(row[1])) for row in rows}
 
 
 def find_words(

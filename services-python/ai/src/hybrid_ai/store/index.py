@@ -21,7 +21,8 @@ from hybrid_ai.models.embedder import DIMENSIONS, Vectors
 from hybrid_ai.serving.embedding import EmbeddingModel
 from hybrid_ai.serving.worker import Timing
 from hybrid_ai.store import database
-from hybrid_ai.store.access import Access, Subjects
+from hybrid_ai.store.access import Access
+from hybrid_ai.store.changes import Follower
 from hybrid_ai.store.database import Document, Found, Row
 from hybrid_ai.store.passages import Passage, split
 from hybrid_ai.store.vectors import VectorIndex
@@ -83,6 +84,7 @@ class DocumentIndex:
         self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="index-write")
         self._split_thread = ThreadPoolExecutor(1, thread_name_prefix="index-split")
         self._read_threads = ThreadPoolExecutor(_READERS, thread_name_prefix="index-read")
+        self._follower = Follower(self._writer, self._vectors)
         self._load()
 
     async def index(self, document: Document) -> tuple[Outcome, int, int]:
@@ -107,6 +109,8 @@ class DocumentIndex:
         if query.mode is not Mode.TEXT:
             embedded = await self._embedding.embed([query.text])
             timing, vector = embedded.timing, embedded.vectors[0]
+            if await self._read(self._follower.behind):
+                await self._write(lambda: self._follower.follow(self._writer))
         return Hits(await self._read(lambda connection: self._find(connection, query, vector)), timing)
 
     async def known_under(self, prefix: str) -> dict[str, database.Stored]:
@@ -161,9 +165,8 @@ class DocumentIndex:
                 count = "SELECT count(*) FROM passages WHERE document = ?"
                 (stored,) = self._writer.execute(count, (known.row,)).fetchone()
                 return (Outcome.DELETED if known.deleted else Outcome.STALE), known.revision, stored
-            row, rows = database.replace(self._writer, document, passages, vectors)
-        acls: dict[int, Subjects] = {rows[0].acl: document.subjects} if rows else {}
-        self._vectors.replace(row, rows, acls)
+            database.replace(self._writer, document, passages, vectors)
+        self._follower.follow(self._writer)
         return Outcome.INDEXED, document.revision, len(passages)
 
     def _bury(self, key: str, revision: int) -> bool:
@@ -171,8 +174,8 @@ class DocumentIndex:
             known = database.stored(self._writer, key)
             if known is not None and known.revision > revision:
                 return known.deleted
-            row = database.bury(self._writer, key, revision)
-        self._vectors.replace(row, [], {})
+            database.bury(self._writer, key, revision)
+        self._follower.follow(self._writer)
         return True
 
     def _find(self, connection: sqlite3.Connection, query: Query, vector: Vectors | None) -> list[tuple[Found, float]]:

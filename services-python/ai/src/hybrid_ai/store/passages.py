@@ -49,8 +49,19 @@ def split(text: str, tokenizer: TextTokenizer, budget: int = TOKEN_BUDGET) -> li
 
 def sentences(text: str) -> list[str]:
     """The sentences, list items and rows of a passage, word for word, without the space around them."""
-    parts = (part.strip() for part in _SENTENCE_END.split(text))
-    return [part for part in parts if part]
+    return [sentence for _, sentence in sentence_spans(text)]
+
+
+def sentence_spans(text: str) -> list[tuple[int, str]]:
+    """The same with where each starts, in characters of the text."""
+    spans: list[tuple[int, str]] = []
+    start = 0
+    for end, following in [*((match.start(), match.end()) for match in _SENTENCE_END.finditer(text)), (len(text), 0)]:
+        part = text[start:end]
+        if sentence := part.strip():
+            spans.append((start + len(part) - len(part.lstrip()), sentence))
+        start = following
+    return spans
 
 
 def _blocks(text: str) -> Iterator[list[_Piece]]:

@@ -1,0 +1,30 @@
+"""For whom work is done, until when, and how urgently: set once for each call, read wherever its work is queued.
+
+A context variable, so that what lies between a service and a model need not pass it on. Work of the service itself
+(indexing its own documents, say) has no caller and no deadline.
+"""
+
+import enum
+import math
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+class Priority(enum.IntEnum):
+    """What goes first. Bulk work still gets a share (see queue.py)."""
+
+    INTERACTIVE = 0
+    BULK = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """`deadline` is a moment of time.monotonic(). Without a priority, the model decides by the work's size."""
+
+    subject: str = ""
+    deadline: float = math.inf
+    priority: Priority | None = None
+
+
+NOBODY = Caller()
+CALLER: ContextVar[Caller] = ContextVar("caller", default=NOBODY)

@@ -1,0 +1,47 @@
+"""Lets several processes share one index: what others wrote is taken into the vectors in memory before a search.
+
+A trigger gives every changed document a new number. The check is one look at the highest; what is behind it is loaded
+anew from the disk, which is also how a process follows its own writes.
+"""
+
+import sqlite3
+
+from hybrid_ai.store import database
+from hybrid_ai.store.vectors import VectorIndex
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS changes (number INTEGER PRIMARY KEY AUTOINCREMENT, document INTEGER NOT NULL UNIQUE);
+CREATE TRIGGER IF NOT EXISTS document_added AFTER INSERT ON documents BEGIN
+    DELETE FROM changes WHERE document = new.id; INSERT INTO changes (document) VALUES (new.id); END;
+CREATE TRIGGER IF NOT EXISTS document_changed AFTER UPDATE ON documents BEGIN
+    DELETE FROM changes WHERE document = new.id; INSERT INTO changes (document) VALUES (new.id); END;
+"""
+
+
+class Follower:
+    """Keeps the vectors in memory at what is on the disk. `follow` is called by one thread, `behind` by any."""
+
+    def __init__(self, connection: sqlite3.Connection, vectors: VectorIndex) -> None:
+        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        self._vectors = vectors
+        self._seen = self._last(connection)  # what changes while the rest is loaded is followed later
+
+    def behind(self, connection: sqlite3.Connection) -> bool:
+        """Whether something was written that is not in memory yet."""
+        return self._last(connection) > self._seen
+
+    def follow(self, connection: sqlite3.Connection) -> None:
+        """Loads the documents that changed since the last time."""
+        query = "SELECT number, document FROM changes WHERE number > ? ORDER BY number"
+        changed = connection.execute(query, (self._seen,)).fetchall()
+        if not changed:
+            return
+        for _, document in changed:
+            rows = database.load_rows(connection, document)
+            self._vectors.replace(document, rows, database.load_acls(connection, rows[0].acl) if rows else {})
+        self._seen = changed[-1][0]
+
+    @staticmethod
+    def _last(connection: sqlite3.Connection) -> int:
+        (number,) = connection.execute("SELECT coalesce(max(number), 0) FROM changes").fetchone()
+        return int(number)

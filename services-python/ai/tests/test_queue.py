@@ -1,0 +1,249 @@
+"""The queue of a model by itself: order, fairness, deadlines, refusals, and failures. The model here only records."""
+
+import asyncio
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+from conftest import Loop, wait_until
+
+from hybrid_ai.errors import DeadlineExceeded, Overloaded, Unavailable
+from hybrid_ai.serving.caller import CALLER, Caller, Priority
+from hybrid_ai.serving.work import Work
+from hybrid_ai.serving.worker import Limits, Worker
+
+Model = Worker[str, str]
+
+
+class Recorder:
+    """A model that runs while `open` is set, and remembers its batches. "bad" makes it fail."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.batches: list[list[str]] = []
+        self.started = 0
+
+    def run(self, batch: Sequence[Work[str, str]]) -> list[str]:
+        self.started += 1
+        assert self.open.wait(20)
+        if any(work.payload == "bad" for work in batch):
+            raise ArithmeticError("bad")
+        self.batches.append([work.payload for work in batch])
+        return [work.payload.upper() for work in batch]
+
+
+Make = Callable[..., tuple[Model, Recorder]]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    made: list[tuple[Model, Recorder]] = []
+
+    def build(queue: int = 100, tokens: int = 1000, works: int = 1) -> tuple[Model, Recorder]:
+        recorder = Recorder()
+        made.append((Worker("test", recorder.run, Limits(queue, tokens, works), stage="kernel"), recorder))
+        return made[-1]
+
+    yield build
+    for worker, recorder in made:
+        recorder.open.set()
+        worker.close()
+
+
+class Calls:
+    """Submits jobs as callers; the first one keeps the model busy."""
+
+    def __init__(self, loop: Loop, worker: Model, recorder: Recorder) -> None:
+        self.loop, self.worker, self.recorder = loop, worker, recorder
+        self.futures: list[Any] = []
+        self.submit("busy", subject="first")
+        wait_until(lambda: recorder.started == 1)
+
+    def submit(
+        self, *texts: str, subject: str = "", deadline: float = math.inf, bulk: bool = False, cost: int = 1
+    ) -> Any:
+        async def go() -> list[str]:
+            CALLER.set(Caller(subject, deadline, Priority.BULK if bulk else None))
+            results, _ = await self.worker.submit(texts, [cost] * len(texts))
+            return results
+
+        future = asyncio.run_coroutine_threadsafe(go(), self.loop.loop)
+        self.futures.append(future)
+        # Whether it waits or was refused is known when the loop has run the first part of it.
+        self.loop.run(asyncio.sleep(0))
+        return future
+
+    def order(self) -> list[str]:
+        """Lets the model run, and returns what it did, in order."""
+        self.recorder.open.set()
+        for future in self.futures:
+            future.exception(20)
+        return [text for batch in self.recorder.batches for text in batch][1:]
+
+
+@pytest.fixture
+def calls(loop: Loop, make: Make) -> Callable[..., Calls]:
+    return lambda **limits: Calls(loop, *make(**limits))
+
+
+def test_callers_take_turns_whoever_has_queued_more(calls: Callable[..., Calls]) -> None:
+    queue = calls()
+    for text in ("a1", "a2", "a3"):
+        queue.submit(text, subject="alice")
+    queue.submit("b1", "b2", subject="bob")
+    queue.submit("c1", subject="carol")
+    assert queue.order() == ["a1", "b1", "c1", "a2", "b2", "a3"]
+
+
+def test_a_callers_small_job_does_not_wait_for_its_large_one(calls: Callable[..., Calls]) -> None:
+    queue = calls()
+    queue.submit("l1", "l2", "l3", "l4", subject="alice")
+    queue.submit("s1", subject="alice")
+    assert queue.order().index("s1") == 1
+
+
+def test_interactive_work_goes_first_and_bulk_work_is_not_starved(calls: Callable[..., Calls]) -> None:
+    queue = calls()
+    queue.submit(*(f"b{number}" for number in range(4)), subject="bob", bulk=True)
+    queue.submit(*(f"i{number}" for number in range(8)), subject="alice")
+    assert queue.order() == ["i0", "i1", "i2", "b0", "i3", "i4", "i5", "b1", "i6", "i7", "b2", "b3"]
+
+
+def test_batches_hold_one_class_of_length_within_their_budgets(calls: Callable[..., Calls]) -> None:
+    queue = calls(tokens=128, works=3)
+    for number in range(4):
+        queue.submit(f"short{number}", subject="alice", cost=10)
+        queue.submit(f"long{number}", subject="bob", cost=100)
+    queue.order()
+    for batch in queue.recorder.batches[1:]:
+        assert len({text[:4] for text in batch}) == 1
+        assert len(batch) <= (3 if batch[0].startswith("short") else 1)
+    assert max(len(batch) for batch in queue.recorder.batches) == 3
+
+
+def test_a_work_larger_than_the_budget_runs_alone(calls: Callable[..., Calls]) -> None:
+    queue = calls(tokens=16, works=8)
+    queue.submit("huge", cost=5000)
+    queue.submit("small")
+    assert sorted(queue.order()) == ["huge", "small"]
+
+
+def test_what_is_too_late_is_dropped_before_it_runs(calls: Callable[..., Calls]) -> None:
+    queue = calls()
+    late = queue.submit("late", deadline=time.monotonic() + 0.05)
+    queue.submit("fine", deadline=time.monotonic() + 60)
+    passes = time.monotonic() + 0.06
+    wait_until(lambda: time.monotonic() > passes)
+    assert queue.order() == ["fine"]
+    assert isinstance(late.exception(), DeadlineExceeded)
+
+
+def test_a_call_that_would_wait_past_its_deadline_is_refused_at_once(calls: Callable[..., Calls]) -> None:
+    queue = calls()
+    queue.recorder.open.set()
+    queue.futures[0].result(20)
+    queue.recorder.open.clear()
+    queue.worker._seconds_per_cost = 0.5
+    queue.submit("busy again")
+    wait_until(lambda: queue.recorder.started == 2)
+    queue.submit(*["x"] * 10, subject="alice")
+    hurried = queue.submit("hurried", subject="bob", deadline=time.monotonic() + 4)
+    error = hurried.exception(1)
+    assert isinstance(error, Overloaded) and error.retry_seconds == pytest.approx(5.0)
+    patient = queue.submit("patient", subject="bob", deadline=time.monotonic() + 30)
+    assert not patient.done()
+
+
+def test_a_full_queue_refuses_its_greediest_caller(calls: Callable[..., Calls]) -> None:
+    queue = calls(queue=4)
+    waiting = [queue.submit(f"a{number}", subject="alice") for number in range(4)]
+    refused = queue.submit("a4", subject="alice")
+    assert isinstance(refused.exception(1), Overloaded)
+    newcomer = queue.submit("b0", subject="bob")
+    assert isinstance(waiting[3].exception(1), Overloaded)  # the latest of alice's makes room
+    assert queue.order() == ["a0", "b0", "a1", "a2"]
+    assert newcomer.result(1) == ["B0"]
+
+
+def test_a_queue_of_equals_refuses_the_newcomer(calls: Callable[..., Calls]) -> None:
+    queue = calls(queue=3)
+    for subject in ("alice", "bob", "carol"):
+        queue.submit(subject, subject=subject)
+    assert isinstance(queue.submit("dave", subject="dave").exception(1), Overloaded)
+    assert queue.order() == ["alice", "bob", "carol"]
+
+
+def test_interactive_work_displaces_bulk_work(calls: Callable[..., Calls]) -> None:
+    queue = calls(queue=2)
+    bulk = [queue.submit(text, subject=text, bulk=True) for text in ("b0", "b1")]
+    queue.submit("i0", subject="alice")
+    wait_until(lambda: any(future.done() for future in bulk))
+    assert [type(future.exception(1)) for future in bulk if future.done()] == [Overloaded]
+    assert isinstance(queue.submit("b2", subject="carol", bulk=True).exception(1), Overloaded)
+    assert queue.order()[0] == "i0"
+
+
+def test_a_job_that_never_fits_displaces_nobody(calls: Callable[..., Calls]) -> None:
+    queue = calls(queue=2)
+    queue.submit("b0", subject="bob", bulk=True)
+    assert isinstance(queue.submit(*"xyz", subject="alice").exception(1), Overloaded)
+    assert queue.order() == ["b0"]
+
+
+def test_only_the_job_at_fault_fails(calls: Callable[..., Calls]) -> None:
+    queue = calls(works=8)
+    good = [queue.submit(text, subject=text) for text in ("a", "b")]
+    bad = queue.submit("bad", subject="mallory")
+    queue.order()
+    assert [future.result(1) for future in good] == [["A"], ["B"]]
+    assert isinstance(bad.exception(1), ArithmeticError)
+    assert queue.submit("after").result(20) == ["AFTER"]
+
+
+def test_cancelled_work_is_dropped_before_batching(calls: Callable[..., Calls]) -> None:
+    queue = calls(queue=2, works=8)
+    first, second = queue.submit("a", subject="alice"), queue.submit("b", subject="bob")
+    begun = time.perf_counter()
+    first.cancel()
+    wait_until(lambda: queue.worker._queue.waiting == 1)
+    assert time.perf_counter() - begun < 0.5  # 50 ms are promised, on a machine that has time for it
+    queue.submit("c", subject="carol")  # its place is free again
+    assert second.done() is False
+    queue.futures.remove(first)
+    assert queue.order() == ["b", "c"]
+
+
+def test_closing_fails_what_waits_and_refuses_more(calls: Callable[..., Calls]) -> None:
+    queue = calls()
+    waiting = queue.submit("waiting")
+    closing = threading.Thread(target=queue.worker.close)
+    closing.start()
+    assert isinstance(waiting.exception(5), Unavailable)
+    assert isinstance(queue.submit("more").exception(5), Unavailable)
+    queue.recorder.open.set()
+    closing.join(10)
+    assert queue.futures[0].result(5) == ["BUSY"]
+
+
+def test_the_queue_forgets_everything_it_held(loop: Loop, make: Make) -> None:
+    worker, recorder = make(works=4)
+    recorder.open.set()
+
+    async def one(number: int) -> None:
+        CALLER.set(Caller(f"caller {number % 17}", priority=Priority(number % 2)))
+        task = asyncio.ensure_future(worker.submit(["x"] * (number % 5 + 1), [number % 40 + 1] * (number % 5 + 1)))
+        await asyncio.sleep(0)
+        if number % 3 == 0:
+            task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def many() -> None:
+        await asyncio.gather(*(one(number) for number in range(300)))
+
+    loop.run(many())
+    queue = worker._queue
+    assert queue.waiting == 0 and queue.cost_before(Priority.BULK) == 0
+    assert not any(queue._lines.values())
