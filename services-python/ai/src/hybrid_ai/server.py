@@ -27,6 +27,7 @@ from hybrid_ai.serving.worker import Limits
 from hybrid_ai.store import project
 from hybrid_ai.store.answer import Extractor
 from hybrid_ai.store.index import DocumentIndex
+from hybrid_ai.store.reindex import identity_of
 
 _LOG = logging.getLogger("hybrid_ai")
 TEXT, SEARCH, ASSISTANT = (f"hybrid.ai.v1.{name}Service" for name in ("Text", "Search", "Assistant"))
@@ -53,7 +54,7 @@ class Service:
         tokenizer = TextTokenizer(config.models_dir)
         limits = Limits(config.embed_queue, config.embed_batch_tokens, _BATCH_WORKS)
         self.embedding = EmbeddingModel(embedder, tokenizer, limits)
-        self.index = DocumentIndex(config.data_dir, self.embedding)
+        self.index = DocumentIndex(config.data_dir, self.embedding, identity_of(config.models_dir))
         self.local = LocalGenerator(config.models_dir, config.chat_threads, config.chat_context, config.chat_queue)
         self.upstream = UpstreamGenerator(config.upstream) if config.upstream else None
         self.health = health.aio.HealthServicer()
@@ -112,6 +113,8 @@ class Service:
         except Exception:
             _LOG.exception("the project's documents could not be indexed")
         await self._set_health(SEARCH, True)
+        if refreshed := await self.index.refresh():
+            _LOG.info("documents embedded anew, with another model", extra={"documents": refreshed})
 
     def _close(self) -> None:
         self.local.close()

@@ -11,6 +11,7 @@ from hybrid_ai.errors import InvalidArgument
 from hybrid_ai.models.language_model import Generation, Usage
 from hybrid_ai.services.checks import Violations, check_length
 from hybrid_ai.services.edge import current_call
+from hybrid_ai.services.search_checks import check_collections, collections
 from hybrid_ai.serving.generation import Generator
 from hybrid_ai.store.access import access_for
 from hybrid_ai.store.answer import Extractor
@@ -21,7 +22,7 @@ MAX_QUESTION, MAX_CITATIONS, DEFAULT_CITATIONS = 4096, 10, 3
 MAX_MESSAGES, MAX_CHARACTERS = 64, 16_384
 MAX_TOKENS, DEFAULT_TOKENS = 1024, 256
 MAX_TEMPERATURE, DEFAULT_TEMPERATURE = 2.0, 0.2
-ANSWER_TOKENS, MAX_COLLECTION = 512, 256
+ANSWER_TOKENS = 512
 
 EXTRACTIVE = "extractive"
 NOT_FOUND = "The documents that you may read do not seem to answer this question."
@@ -46,7 +47,8 @@ class AssistantService(assistant_service_pb2_grpc.AssistantServiceServicer):
         _check_question(request)
         call = current_call()
         limit = request.max_citations or DEFAULT_CITATIONS
-        query = Query(request.question, access_for(call.identity, ()), limit, collection=request.collection)
+        named = collections(request.collection, request.collections)
+        query = Query(request.question, access_for(call.identity, ()), limit, collections=named)
         hits = await self._index.search(query)
         call.add_timing("queue", hits.timing.queue)
         call.add_timing("inference", hits.timing.inference)
@@ -130,7 +132,7 @@ def _check_question(request: pb.AnswerRequest) -> None:
     if not 0 <= request.max_citations <= MAX_CITATIONS:
         allowed = f"1 to {MAX_CITATIONS} are allowed, or 0 for {DEFAULT_CITATIONS}"
         violations.append(("max_citations", f"is {request.max_citations}; {allowed}"))
-    check_length(violations, "collection", request.collection, 0, MAX_COLLECTION)
+    check_collections(violations, request.collection, request.collections)
     if violations:
         raise InvalidArgument(violations)
 
