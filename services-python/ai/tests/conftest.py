@@ -13,6 +13,7 @@ import jwt
 import pytest
 from hybrid.ai.v1 import (
     assistant_service_pb2_grpc,
+    openai_service_pb2_grpc,
     search_service_pb2_grpc,
     text_service_pb2_grpc,
 )
@@ -70,6 +71,7 @@ class Running:
         self.channel = grpc.insecure_channel(f"127.0.0.1:{service.port}", options)
         self.text = text_service_pb2_grpc.TextServiceStub(self.channel)
         self.search = search_service_pb2_grpc.SearchServiceStub(self.channel)
+        self.openai = openai_service_pb2_grpc.OpenAIServiceStub(self.channel)
         self.assistant = assistant_service_pb2_grpc.AssistantServiceStub(self.channel)
 
     def metric(self, sample: str) -> float:

@@ -28,6 +28,8 @@ class OpenAI:
     async def complete(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(await request.json())
         self.authorization = request.headers.get("authorization", "")
+        if self.mode == "mute":
+            await asyncio.sleep(30)
         if self.mode.isdigit():
             return web.Response(status=int(self.mode), headers={"retry-after": "7"}, text="{}")
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
@@ -45,6 +47,9 @@ class OpenAI:
                 b"data: " + (event if isinstance(event, bytes) else json.dumps(event).encode()) + b"\n\n"
             )
 
+        if self.mode == "at once garbage":
+            await send(b"{not json")
+            return
         for word in WORDS:
             await send({"choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}]})
         while self.mode == "endless":
@@ -79,7 +84,22 @@ def openai(loop: Loop) -> Iterator[tuple[OpenAI, str]]:
 
 @pytest.fixture(scope="module")
 def configured(openai: tuple[OpenAI, str], start: Callable[..., Running]) -> Running:
-    service = start(AI_OPENAI_BASE_URL=openai[1], AI_OPENAI_MODEL="big-model", AI_OPENAI_API_KEY="key-1")
+    return with_document(start(AI_OPENAI_FALLBACK="none", **settings_for(openai[1])))
+
+
+@pytest.fixture(scope="module")
+def falling_back(openai: tuple[OpenAI, str], start: Callable[..., Running]) -> Running:
+    return with_document(start(**settings_for(openai[1])))
+
+
+def settings_for(url: str) -> dict[str, str]:
+    return {
+        "AI_OPENAI_BASE_URL": url, "AI_OPENAI_MODEL": "big-model", "AI_OPENAI_API_KEY": "key-1",
+        "AI_OPENAI_SILENCE_SECONDS": "1",
+    }  # fmt: skip
+
+
+def with_document(service: Running) -> Running:
     document = search_pb.Document(id="d", revision=1, text="The answer is forty-two.", title="Deep", owner="alice")
     service.search.Index(search_pb.IndexRequest(document=document), metadata=as_service())
     return service
@@ -159,6 +179,55 @@ def test_a_refused_prompt_is_the_caller_s_error(configured: Running, upstream: O
 
 
 def test_an_upstream_that_is_not_there_is_unavailable(start: Callable[..., Running]) -> None:
-    service = start(AI_OPENAI_BASE_URL="http://127.0.0.1:9/v1", AI_OPENAI_MODEL="big-model")
+    service = start(AI_OPENAI_BASE_URL="http://127.0.0.1:9/v1", AI_OPENAI_MODEL="big-model", AI_OPENAI_FALLBACK="none")
     error = fails(lambda: chat(service), grpc.StatusCode.UNAVAILABLE)
     assert "127.0.0.1" not in error.details()
+
+
+FAILING = ["500", "401", "at once garbage", "mute"]
+
+
+@pytest.mark.parametrize("mode", FAILING)
+def test_the_model_here_chats_in_place_of_an_upstream_that_fails_and_says_so(
+    falling_back: Running, upstream: OpenAI, mode: str
+) -> None:
+    upstream.mode = mode
+    events = list(chat(falling_back))
+    started = events[0].started
+    assert started.model == "SmolLM2-135M-Instruct"
+    assert "not available" in started.notice and "demonstration" in started.notice
+    assert events[-1].completed.completion_tokens > 0
+
+
+@pytest.mark.parametrize("mode", FAILING)
+def test_an_answer_is_extracted_when_the_upstream_fails_and_says_so(
+    falling_back: Running, upstream: OpenAI, mode: str
+) -> None:
+    upstream.mode = mode
+    events = answer(falling_back)
+    assert [event.WhichOneof("event") for event in events] == ["citation", "delta", "completed"]
+    assert events[1].delta.text == "The answer is forty-two." and list(events[1].delta.citations) == [1]
+    completed = events[-1].completed
+    assert (completed.model, completed.found) == ("extractive", True) and "not available" in completed.notice
+
+
+def test_what_the_upstream_began_is_not_continued_by_another(falling_back: Running, upstream: OpenAI) -> None:
+    upstream.mode = "broken"
+    fails(lambda: chat(falling_back), grpc.StatusCode.UNAVAILABLE)
+    fails(lambda: answer(falling_back), grpc.StatusCode.UNAVAILABLE)
+
+
+def test_citations_do_not_wait_for_the_upstream(falling_back: Running, upstream: OpenAI) -> None:
+    upstream.mode = "mute"
+    request = pb.AnswerRequest(question="What is the answer?")
+    call = falling_back.assistant.Answer(request, metadata=as_user())
+    asked = len(upstream.requests)
+    assert next(call).citation.number == 1
+    assert len(upstream.requests) - asked <= 1
+    call.cancel()
+    wait_until(lambda: falling_back.metric("ai_generations_active") == 0)
+
+
+def answer(service: Running) -> list[pb.AnswerResponse]:
+    request = pb.AnswerRequest(question="What is the answer?")
+    return list(service.assistant.Answer(request, metadata=as_user()))
