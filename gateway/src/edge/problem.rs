@@ -169,7 +169,14 @@ impl Problem {
     /// A problem; codes of the kind "later it may work" get a Retry-After of one second.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         let later = matches!(code, Code::UpstreamUnavailable | Code::Overloaded | Code::Draining);
-        Self { code, detail: detail.into(), errors: Vec::new(), retry_after: later.then_some(1), allow: None, content: None }
+        Self {
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after: later.then_some(1),
+            allow: None,
+            content: None,
+        }
     }
 
     /// Names the fields that are wrong.

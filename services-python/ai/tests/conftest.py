@@ -17,6 +17,7 @@ from hybrid.ai.v1 import (
     search_service_pb2_grpc,
     text_service_pb2_grpc,
 )
+from openai_server import OpenAI
 
 from hybrid_ai import config
 from hybrid_ai.server import Service
@@ -128,6 +129,15 @@ def start(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call
     for running in started:
         running.channel.close()
         loop.run(running.service.stop())
+
+
+@pytest.fixture(scope="module")
+def openai(loop: Loop) -> Iterator[tuple[OpenAI, str]]:
+    """A server for generation, and its base URL."""
+    server = OpenAI()
+    runner, url = loop.run(server.listen())
+    yield server, url
+    loop.run(runner.cleanup())
 
 
 @pytest.fixture(scope="module")

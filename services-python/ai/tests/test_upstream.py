@@ -1,85 +1,15 @@
-"""Answer and Chat with a configured upstream: a small OpenAI-compatible server that streams real server-sent events."""
+"""Answer and Chat with a configured upstream, which works, fails, falls silent or is not there."""
 
-import asyncio
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 import pytest
-from aiohttp import web
-from conftest import Loop, Running, as_service, as_user, wait_until
+from conftest import Running, as_service, as_user, wait_until
 from grpc_errors import fails, invalid, retry_delay
 from hybrid.ai.v1 import assistant_service_pb2 as pb
 from hybrid.ai.v1 import search_service_pb2 as search_pb
-
-WORDS = ["The ", "answer ", "is ", "in ", "[1]."]
-
-
-class OpenAI:
-    """Streams WORDS. `mode` makes it misbehave; it remembers requests, and whether a client left in mid-stream."""
-
-    def __init__(self) -> None:
-        self.mode = "words"
-        self.requests: list[dict[str, Any]] = []
-        self.authorization = ""
-        self.left = 0
-
-    async def complete(self, request: web.Request) -> web.StreamResponse:
-        self.requests.append(await request.json())
-        self.authorization = request.headers.get("authorization", "")
-        if self.mode == "mute":
-            await asyncio.sleep(30)
-        if self.mode.isdigit():
-            return web.Response(status=int(self.mode), headers={"retry-after": "7"}, text="{}")
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-        await response.prepare(request)
-        try:
-            await self._stream(response)
-        except (ConnectionResetError, asyncio.CancelledError):
-            self.left += 1
-            raise
-        return response
-
-    async def _stream(self, response: web.StreamResponse) -> None:
-        async def send(event: Any) -> None:
-            await response.write(
-                b"data: " + (event if isinstance(event, bytes) else json.dumps(event).encode()) + b"\n\n"
-            )
-
-        if self.mode == "at once garbage":
-            await send(b"{not json")
-            return
-        for word in WORDS:
-            await send({"choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}]})
-        while self.mode == "endless":
-            await asyncio.sleep(0.01)
-            await send({"choices": [{"index": 0, "delta": {"content": "more "}}]})
-        if self.mode == "broken":
-            return
-        if self.mode == "garbage":
-            await send(b"{not json")
-            return
-        await send({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-        await send({"choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 5}})
-        await send(b"[DONE]")
-
-
-@pytest.fixture(scope="module")
-def openai(loop: Loop) -> Iterator[tuple[OpenAI, str]]:
-    server, app = OpenAI(), web.Application()
-    app.router.add_post("/v1/chat/completions", server.complete)
-    runner = web.AppRunner(app, handler_cancellation=True)
-
-    async def begin() -> int:
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        return int(runner.addresses[0][1])
-
-    port = loop.run(begin())
-    yield server, f"http://127.0.0.1:{port}/v1"
-    loop.run(runner.cleanup())
+from openai_server import WORDS, OpenAI, settings_for
 
 
 @pytest.fixture(scope="module")
@@ -90,13 +20,6 @@ def configured(openai: tuple[OpenAI, str], start: Callable[..., Running]) -> Run
 @pytest.fixture(scope="module")
 def falling_back(openai: tuple[OpenAI, str], start: Callable[..., Running]) -> Running:
     return with_document(start(**settings_for(openai[1])))
-
-
-def settings_for(url: str) -> dict[str, str]:
-    return {
-        "AI_OPENAI_BASE_URL": url, "AI_OPENAI_MODEL": "big-model", "AI_OPENAI_API_KEY": "key-1",
-        "AI_OPENAI_SILENCE_SECONDS": "1",
-    }  # fmt: skip
 
 
 def with_document(service: Running) -> Running:
