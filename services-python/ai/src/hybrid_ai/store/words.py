@@ -1,8 +1,8 @@
 """Search by words: BM25 of SQLite's FTS5, within a bound of work, among the passages that a search may see.
 
-FTS5 takes 0.05 µs to find a passage and 1.6 µs to rank it, so a query cannot rank all that has one of its words.
-Words of more than a tenth of all passages say little, and only count where a query has no others. Of the rest the
-rarest rank all their passages, up to a bound; the others rank those passages that have all of the query's words.
+FTS5 takes 0.05 µs to find a passage and 1.6 µs to rank it, so a query cannot rank all that has one of its words: its
+rarest words choose what is ranked, up to a bound, and the others count in the rank alone. Where even the rarest word
+is too frequent, the passages with all of the words are ranked, and the newest with the rarest.
 """
 
 import re
@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 from hybrid_ai.store.vectors import Selection
 
-# Passages that one query ranks; an index with fewer is ranked whole. 4,000 take 7 ms.
-RANKED = 4000
-_COMMON = 0.1
+# Passages that one query ranks; an index with fewer is ranked whole. 3,000 take 5 ms.
+RANKED = 3000
+# Words of more than this share of all passages choose nothing; those of more than half have no weight in BM25.
+_FREQUENT, _EVERYWHERE = 0.3, 0.5
 _MAX_WORDS = 64
 # What is known of how frequent words are is kept until the index has changed by this share.
 _DRIFT = 0.1
@@ -40,7 +41,7 @@ class WordIndex:
                 rows = connection.execute(
                     "SELECT rowid, -bm25(words, 2.0, 1.0) FROM words WHERE words MATCH ?"
                     " AND rowid BETWEEN ? AND ? AND substr(?, rowid - ?, 1) = x'01' ORDER BY rowid DESC LIMIT ?",
-                    (match, first, first + len(flags) - 1, flags, first - 1, 2 * RANKED),
+                    (match, first, first + len(flags) - 1, flags, first - 1, RANKED),
                 )
                 for passage, score in rows:
                     scores[passage] = max(score, scores.get(passage, score))
@@ -50,13 +51,12 @@ class WordIndex:
         self, connection: sqlite3.Connection, text: str, passages: Sequence[int], total: int
     ) -> dict[int, list[tuple[int, int]]]:
         """Where the query's words are in each passage's text: (start, end) in characters."""
-        counted = self._counted(connection, text, total)
-        words = [word for word, count in counted if count <= _common(total)] or [word for word, _ in counted]
+        words = self._words(connection, text, total)
         found: dict[int, list[tuple[int, int]]] = {}
         for passage in passages if words else ():
             row = connection.execute(
                 "SELECT highlight(words, 1, ?, ?) FROM words WHERE words MATCH ? AND rowid = ?",
-                (_OPEN, _CLOSE, _any(words), passage),
+                (_OPEN, _CLOSE, _any([word for word, _ in words]), passage),
             ).fetchone()
             if row:
                 found[passage] = _spans(row[0])
@@ -64,25 +64,31 @@ class WordIndex:
 
     def _matches(self, connection: sqlite3.Connection, text: str, share: float, total: int) -> list[str]:
         """The FTS5 queries whose matches are ranked; `share` of all passages is in the selection."""
-        counted = self._counted(connection, text, total)
-        if not counted:
+        words = self._words(connection, text, total)
+        if not words:
             return []
-        telling = [(word, count) for word, count in counted if count <= _common(total)]
         kept, spent = list[str](), 0.0
-        for word, count in telling:
+        for word, count in words:
             spent += count * share
-            if spent <= RANKED:
+            if spent <= RANKED and count <= max(RANKED, total * _FREQUENT):
                 kept.append(word)
-        if kept and len(kept) == len(telling):
+        named = [word for word, _ in words]
+        if len(kept) == len(named):
             return [_any(kept)]
-        words = [word for word, _ in telling or counted]
-        return [_any(kept or words[:1]), " AND ".join(map(_quoted, words))]
+        if kept:
+            return [f"({_any(kept)}) AND ({_any(named)})"]
+        return [" AND ".join(map(_quoted, named)), _quoted(named[0])]
+
+    def _words(self, connection: sqlite3.Connection, text: str, total: int) -> list[tuple[str, int]]:
+        """The query's words that tell passages apart, rarest first; the rarest of all where none does."""
+        counted = self._counted(connection, text, total)
+        return [pair for pair in counted if pair[1] <= _most(total)] or counted[:1]
 
     def _counted(self, connection: sqlite3.Connection, text: str, total: int) -> list[tuple[str, int]]:
         """The query's words that are in the index, rarest first, with the number of their passages."""
         if abs(total - self._known_at) > _DRIFT * self._known_at or len(self._known) > _MAX_KNOWN:
             self._known, self._known_at = {}, total
-        known, most = self._known, _common(total) + 1
+        known, most = self._known, _most(total) + 1
         counted: list[tuple[str, int]] = []
         for word in list(dict.fromkeys(re.findall(r"\w+", text.lower())))[:_MAX_WORDS]:
             if not known.get(word):  # a word that was not there may be there now
@@ -93,9 +99,9 @@ class WordIndex:
         return sorted(counted, key=lambda pair: pair[1])
 
 
-def _common(total: int) -> int:
-    """Words of more passages than this say little."""
-    return max(RANKED, int(total * _COMMON))
+def _most(total: int) -> int:
+    """Words of more passages than this tell nothing."""
+    return max(RANKED, int(total * _EVERYWHERE))
 
 
 def _quoted(word: str) -> str:

@@ -1,0 +1,1 @@
+"""Measurements of this service with its real models: `python -m hybrid_ai.measure NAME [--json]`."""
