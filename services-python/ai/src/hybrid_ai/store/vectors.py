@@ -132,12 +132,13 @@ class VectorIndex:
         """What the scope allows."""
         with self._lock:
             columns, count = self._columns, self._count
+            mask = ~columns.dead[:count]  # of this moment: rows die later for those that stand behind them
             acls = dict(self._acls)
             wanted = [self._collections[name] for name in scope.collections if name in self._collections]
             excluded = self._keys.get(scope.exclude, -1)
         allowed = np.zeros(max(acls, default=0) + 1, np.bool_)
         allowed[[acl for acl, subjects in acls.items() if scope.access.allows(subjects)]] = True
-        mask = allowed[columns.acls[:count]] & ~columns.dead[:count]
+        mask &= allowed[columns.acls[:count]]
         if scope.collections:
             mask &= np.isin(columns.collections[:count], wanted)
         if excluded >= 0:
