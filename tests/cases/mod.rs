@@ -11,6 +11,7 @@ mod identity;
 mod loss;
 mod native_grpc;
 mod notes;
+mod openai;
 mod readme;
 mod requests;
 mod shutdown;
@@ -24,8 +25,9 @@ pub(crate) fn all() -> Vec<Group> {
         [requests::add, identity::add, browsers::add, notes::add, native_grpc::add, hops::add, collab::add]
             .into_iter()
             .fold(readers, |group, add| add(group));
-    let faults = [demo::add, readme::add, hops::add_alone, cancellation::add, faults::add, shutdown::add]
-        .into_iter()
-        .fold(Group::serial("faults"), |group, add| add(group));
+    let faults =
+        [demo::add, readme::add, openai::add, hops::add_alone, cancellation::add, faults::add, shutdown::add]
+            .into_iter()
+            .fold(Group::serial("faults"), |group, add| add(group));
     vec![alone::add(Group::gateway_alone("gateway")), readers, faults, loss::add(Group::serial("loss"))]
 }

@@ -5,6 +5,7 @@
 mod rpc;
 
 use super::body::Body;
+use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use std::borrow::Cow;
@@ -91,6 +92,7 @@ catalogue! {
 
 /// What a document's `type` begins with; the code follows.
 pub const TYPE: &str = "urn:hybrid:problem:";
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// One wrong field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -109,6 +111,7 @@ pub struct Problem {
     errors: Vec<FieldError>,
     retry_after: Option<u64>,
     allow: Option<String>,
+    content: Option<(HeaderValue, Bytes)>,
 }
 
 /// How the caller wants errors.
@@ -166,7 +169,14 @@ impl Problem {
     /// A problem; codes of the kind "later it may work" get a Retry-After of one second.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         let later = matches!(code, Code::UpstreamUnavailable | Code::Overloaded | Code::Draining);
-        Self { code, detail: detail.into(), errors: Vec::new(), retry_after: later.then_some(1), allow: None }
+        Self {
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after: later.then_some(1),
+            allow: None,
+            content: None,
+        }
     }
 
     /// Names the fields that are wrong.
@@ -187,6 +197,13 @@ impl Problem {
     #[must_use]
     pub fn with_allow(mut self, allow: String) -> Self {
         self.allow = Some(allow);
+        self
+    }
+
+    /// Puts content of the upstream's own in the document's place, over HTTP.
+    #[must_use]
+    pub fn with_content(mut self, content_type: HeaderValue, data: Bytes) -> Self {
+        self.content = Some((content_type, data));
         self
     }
 
@@ -219,12 +236,16 @@ impl Problem {
     }
 
     fn http(&self, request_id: &HeaderValue) -> Response<Body> {
-        let body = self.document(request_id.to_str().unwrap_or_default());
+        let document = || self.document(request_id.to_str().unwrap_or_default()).into();
+        let (content_type, body) = self.content.clone().unwrap_or_else(|| (PROBLEM_JSON, document()));
         let mut response = Response::new(Body::full(body));
         *response.status_mut() =
             StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CONTENT_TYPE, content_type);
+        if self.content.is_some() {
+            headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        }
         self.advise(headers);
         response
     }

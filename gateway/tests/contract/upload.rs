@@ -61,6 +61,17 @@ async fn a_type_that_is_none_does_not_reach_the_client() {
 }
 
 #[tokio::test]
+async fn a_failure_may_have_content_of_its_own() {
+    let (edge, _upstream, _seen) = edge("").await;
+    let request = Request::post("/v1/lab/refuse:store").header("content-type", "application/json");
+    let answer = send(edge.at.public, request, r#"{"error": 1}"#).await;
+    assert_eq!((answer.status.as_u16(), &answer.body[..]), (400, &br#"{"error": 1}"#[..]));
+    assert_eq!(answer.headers["content-type"], "application/json");
+    assert_eq!(answer.headers["x-content-type-options"], "nosniff");
+    assert_eq!(answer.headers["retry-after"], "3", "what else the status says still counts");
+}
+
+#[tokio::test]
 async fn a_stream_of_content_goes_out_as_it_comes() {
     let (edge, _upstream, _seen) = edge("").await;
     let answer = get(edge.at.public, "/v1/lab:download?number=3").await;

@@ -13,9 +13,11 @@ import jwt
 import pytest
 from hybrid.ai.v1 import (
     assistant_service_pb2_grpc,
+    openai_service_pb2_grpc,
     search_service_pb2_grpc,
     text_service_pb2_grpc,
 )
+from openai_server import OpenAI
 
 from hybrid_ai import config
 from hybrid_ai.server import Service
@@ -70,6 +72,7 @@ class Running:
         self.channel = grpc.insecure_channel(f"127.0.0.1:{service.port}", options)
         self.text = text_service_pb2_grpc.TextServiceStub(self.channel)
         self.search = search_service_pb2_grpc.SearchServiceStub(self.channel)
+        self.openai = openai_service_pb2_grpc.OpenAIServiceStub(self.channel)
         self.assistant = assistant_service_pb2_grpc.AssistantServiceStub(self.channel)
 
     def metric(self, sample: str) -> float:
@@ -126,6 +129,15 @@ def start(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call
     for running in started:
         running.channel.close()
         loop.run(running.service.stop())
+
+
+@pytest.fixture(scope="module")
+def openai(loop: Loop) -> Iterator[tuple[OpenAI, str]]:
+    """A server for generation, and its base URL."""
+    server = OpenAI()
+    runner, url = loop.run(server.listen())
+    yield server, url
+    loop.run(runner.cleanup())
 
 
 @pytest.fixture(scope="module")

@@ -1,85 +1,28 @@
-"""Answer and Chat with a configured upstream: a small OpenAI-compatible server that streams real server-sent events."""
+"""Answer and Chat with a configured upstream, which works, fails, falls silent or is not there."""
 
-import asyncio
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 import pytest
-from aiohttp import web
-from conftest import Loop, Running, as_service, as_user, wait_until
+from conftest import Running, as_service, as_user, wait_until
 from grpc_errors import fails, invalid, retry_delay
 from hybrid.ai.v1 import assistant_service_pb2 as pb
 from hybrid.ai.v1 import search_service_pb2 as search_pb
-
-WORDS = ["The ", "answer ", "is ", "in ", "[1]."]
-
-
-class OpenAI:
-    """Streams WORDS. `mode` makes it misbehave; it remembers requests, and whether a client left in mid-stream."""
-
-    def __init__(self) -> None:
-        self.mode = "words"
-        self.requests: list[dict[str, Any]] = []
-        self.authorization = ""
-        self.left = 0
-
-    async def complete(self, request: web.Request) -> web.StreamResponse:
-        self.requests.append(await request.json())
-        self.authorization = request.headers.get("authorization", "")
-        if self.mode.isdigit():
-            return web.Response(status=int(self.mode), headers={"retry-after": "7"}, text="{}")
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-        await response.prepare(request)
-        try:
-            await self._stream(response)
-        except (ConnectionResetError, asyncio.CancelledError):
-            self.left += 1
-            raise
-        return response
-
-    async def _stream(self, response: web.StreamResponse) -> None:
-        async def send(event: Any) -> None:
-            await response.write(
-                b"data: " + (event if isinstance(event, bytes) else json.dumps(event).encode()) + b"\n\n"
-            )
-
-        for word in WORDS:
-            await send({"choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}]})
-        while self.mode == "endless":
-            await asyncio.sleep(0.01)
-            await send({"choices": [{"index": 0, "delta": {"content": "more "}}]})
-        if self.mode == "broken":
-            return
-        if self.mode == "garbage":
-            await send(b"{not json")
-            return
-        await send({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-        await send({"choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 5}})
-        await send(b"[DONE]")
-
-
-@pytest.fixture(scope="module")
-def openai(loop: Loop) -> Iterator[tuple[OpenAI, str]]:
-    server, app = OpenAI(), web.Application()
-    app.router.add_post("/v1/chat/completions", server.complete)
-    runner = web.AppRunner(app, handler_cancellation=True)
-
-    async def begin() -> int:
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        return int(runner.addresses[0][1])
-
-    port = loop.run(begin())
-    yield server, f"http://127.0.0.1:{port}/v1"
-    loop.run(runner.cleanup())
+from openai_server import WORDS, OpenAI, settings_for
 
 
 @pytest.fixture(scope="module")
 def configured(openai: tuple[OpenAI, str], start: Callable[..., Running]) -> Running:
-    service = start(AI_OPENAI_BASE_URL=openai[1], AI_OPENAI_MODEL="big-model", AI_OPENAI_API_KEY="key-1")
+    return with_document(start(AI_OPENAI_FALLBACK="none", **settings_for(openai[1])))
+
+
+@pytest.fixture(scope="module")
+def falling_back(openai: tuple[OpenAI, str], start: Callable[..., Running]) -> Running:
+    return with_document(start(**settings_for(openai[1])))
+
+
+def with_document(service: Running) -> Running:
     document = search_pb.Document(id="d", revision=1, text="The answer is forty-two.", title="Deep", owner="alice")
     service.search.Index(search_pb.IndexRequest(document=document), metadata=as_service())
     return service
@@ -159,6 +102,55 @@ def test_a_refused_prompt_is_the_caller_s_error(configured: Running, upstream: O
 
 
 def test_an_upstream_that_is_not_there_is_unavailable(start: Callable[..., Running]) -> None:
-    service = start(AI_OPENAI_BASE_URL="http://127.0.0.1:9/v1", AI_OPENAI_MODEL="big-model")
+    service = start(AI_OPENAI_BASE_URL="http://127.0.0.1:9/v1", AI_OPENAI_MODEL="big-model", AI_OPENAI_FALLBACK="none")
     error = fails(lambda: chat(service), grpc.StatusCode.UNAVAILABLE)
     assert "127.0.0.1" not in error.details()
+
+
+FAILING = ["500", "401", "at once garbage", "mute"]
+
+
+@pytest.mark.parametrize("mode", FAILING)
+def test_the_model_here_chats_in_place_of_an_upstream_that_fails_and_says_so(
+    falling_back: Running, upstream: OpenAI, mode: str
+) -> None:
+    upstream.mode = mode
+    events = list(chat(falling_back))
+    started = events[0].started
+    assert started.model == "SmolLM2-135M-Instruct"
+    assert "not available" in started.notice and "demonstration" in started.notice
+    assert events[-1].completed.completion_tokens > 0
+
+
+@pytest.mark.parametrize("mode", FAILING)
+def test_an_answer_is_extracted_when_the_upstream_fails_and_says_so(
+    falling_back: Running, upstream: OpenAI, mode: str
+) -> None:
+    upstream.mode = mode
+    events = answer(falling_back)
+    assert [event.WhichOneof("event") for event in events] == ["citation", "delta", "completed"]
+    assert events[1].delta.text == "The answer is forty-two." and list(events[1].delta.citations) == [1]
+    completed = events[-1].completed
+    assert (completed.model, completed.found) == ("extractive", True) and "not available" in completed.notice
+
+
+def test_what_the_upstream_began_is_not_continued_by_another(falling_back: Running, upstream: OpenAI) -> None:
+    upstream.mode = "broken"
+    fails(lambda: chat(falling_back), grpc.StatusCode.UNAVAILABLE)
+    fails(lambda: answer(falling_back), grpc.StatusCode.UNAVAILABLE)
+
+
+def test_citations_do_not_wait_for_the_upstream(falling_back: Running, upstream: OpenAI) -> None:
+    upstream.mode = "mute"
+    request = pb.AnswerRequest(question="What is the answer?")
+    call = falling_back.assistant.Answer(request, metadata=as_user())
+    asked = len(upstream.requests)
+    assert next(call).citation.number == 1
+    assert len(upstream.requests) - asked <= 1
+    call.cancel()
+    wait_until(lambda: falling_back.metric("ai_generations_active") == 0)
+
+
+def answer(service: Running) -> list[pb.AnswerResponse]:
+    request = pb.AnswerRequest(question="What is the answer?")
+    return list(service.assistant.Answer(request, metadata=as_user()))

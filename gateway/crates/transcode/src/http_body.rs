@@ -10,7 +10,7 @@ use crate::{
     wire::{Malformed, Reader, put_delimited},
 };
 
-const NAME: &str = "google.api.HttpBody";
+pub(crate) const NAME: &str = "google.api.HttpBody";
 const CONTENT_TYPE: u32 = 1;
 const DATA: u32 = 2;
 
@@ -23,18 +23,32 @@ pub struct HttpBody {
     pub data: Bytes,
 }
 
+impl HttpBody {
+    /// Reads an encoded message; none where it cannot be read.
+    pub(crate) fn decode(message: &Bytes) -> Option<Self> {
+        let mut content = Self::default();
+        read(message, &mut content).ok().map(|()| content)
+    }
+
+    /// The message, encoded.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(self.content_type.len() + self.data.len() + 16);
+        for (number, bytes) in [(CONTENT_TYPE, self.content_type.as_bytes()), (DATA, &self.data[..])] {
+            if !bytes.is_empty() {
+                put(number, bytes, &mut body);
+            }
+        }
+        body
+    }
+}
+
 pub(crate) fn is(message: &MessageDescriptor) -> bool {
     message.full_name() == NAME
 }
 
 /// Appends the content, as the message or as its body field. Protobuf merges what is appended.
 pub(crate) fn append(binding: &Binding, content: &HttpBody, out: &mut Vec<u8>) {
-    let mut body = Vec::with_capacity(content.content_type.len() + content.data.len() + 16);
-    for (number, bytes) in [(CONTENT_TYPE, content.content_type.as_bytes()), (DATA, &content.data[..])] {
-        if !bytes.is_empty() {
-            put(number, bytes, &mut body);
-        }
-    }
+    let mut body = content.encode();
     match &binding.body {
         Body::Field(field) => put(field.number(), &body, out),
         _ => out.append(&mut body),

@@ -10,7 +10,7 @@ use base64::{
 };
 use prost::Message;
 
-use crate::Violation;
+use crate::{HttpBody, Violation, http_body};
 
 /// gRPC sends binary metadata without padding but must accept it.
 const BINARY_METADATA: GeneralPurpose = GeneralPurpose::new(
@@ -93,6 +93,9 @@ pub struct Details {
     pub retry_delay: Option<Duration>,
     /// From `google.rpc.ErrorInfo`, for example `MODEL_LOADING`.
     pub reason: Option<String>,
+    /// A `google.api.HttpBody`: what the failure looks like over HTTP, where the upstream's clients expect a form of
+    /// their own.
+    pub content: Option<HttpBody>,
 }
 
 impl Details {
@@ -119,6 +122,7 @@ impl Details {
                     let info = ErrorInfo::decode(any.value.as_slice()).unwrap_or_default();
                     details.reason = Some(info.reason).filter(|reason| !reason.is_empty());
                 }
+                Some(http_body::NAME) => details.content = HttpBody::decode(&any.value.into()),
                 _ => {}
             }
         }
@@ -146,6 +150,10 @@ impl Details {
         }
         if let Some(reason) = &self.reason {
             details.push(Any::pack("google.rpc.ErrorInfo", &ErrorInfo { reason: reason.clone() }));
+        }
+        if let Some(content) = &self.content {
+            let type_url = format!("type.googleapis.com/{}", http_body::NAME);
+            details.push(Any { type_url, value: content.encode() });
         }
         Status { code: code.number(), message: message.to_owned(), details }.encode_to_vec()
     }
@@ -266,6 +274,7 @@ mod tests {
             violations: vec![Violation { field: "texts[0]".into(), description: "is empty".into() }],
             retry_delay: Some(Duration::from_millis(1500)),
             reason: Some("MODEL_LOADING".into()),
+            content: Some(HttpBody { content_type: "text/plain".into(), data: "later".into() }),
         };
         let trailer = details.to_trailer(Code::Unavailable, "loading");
         assert_eq!(Details::from_trailer(trailer.as_bytes()), details);

@@ -61,7 +61,7 @@ impl Problem {
         Details {
             violations: self.errors.iter().map(violation).collect(),
             retry_delay: self.retry_after.map(Duration::from_secs),
-            reason: None,
+            ..Details::default()
         }
     }
 

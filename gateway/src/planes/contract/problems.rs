@@ -1,7 +1,7 @@
 //! What went wrong in a call, as the edge's problems: gRPC statuses with their details, transport failures, and
 //! requests that do not fit the contract.
 
-use super::Endpoint;
+use super::{Endpoint, unary};
 use crate::{
     edge::{Code, FieldError, Problem},
     upstream::grpc::CallError,
@@ -30,6 +30,9 @@ pub(super) fn from_parts(
     if let Some(delay) = details.retry_delay {
         // Whole seconds, rounded up: a client that comes a moment early is refused again.
         problem = problem.with_retry_after(delay.as_secs() + u64::from(delay.subsec_nanos() > 0));
+    }
+    if let Some(content) = details.content {
+        problem = problem.with_content(unary::content_type(&content), content.data);
     }
     problem
 }

@@ -91,9 +91,13 @@ fn respond(content: Bytes, mut headers: HeaderMap, head_only: bool) -> Response<
 
 /// The headers of raw content: its type if that is one, and no guessing of another.
 pub(super) fn describe(content: &HttpBody, headers: &mut HeaderMap) {
+    headers.insert(header::CONTENT_TYPE, content_type(content));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+}
+
+/// The stated type if that is one.
+pub(super) fn content_type(content: &HttpBody) -> HeaderValue {
     let stated = Some(content.content_type.as_str()).filter(|text| text.contains('/'));
     let stated = stated.and_then(|text| HeaderValue::try_from(text).ok());
-    let content_type = stated.unwrap_or_else(|| HeaderValue::from_static("application/octet-stream"));
-    headers.insert(header::CONTENT_TYPE, content_type);
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    stated.unwrap_or_else(|| HeaderValue::from_static("application/octet-stream"))
 }

@@ -200,7 +200,13 @@ fn response(body: Content) -> Response<Content> {
 
 /// A status with details, before any message.
 fn refuse() -> Response<Content> {
+    refuse_with(None)
+}
+
+/// The same, with content of its own.
+fn refuse_with(content: Option<transcode::HttpBody>) -> Response<Content> {
     let details = Details {
+        content,
         violations: vec![Violation { field: "list[0]".into(), description: "is empty".into() }],
         retry_delay: Some(Duration::from_millis(2500)),
         reason: None,

@@ -166,10 +166,14 @@ async fn upload(mut requests: Requests, seen: Arc<Seen>) -> Response<Content> {
     one(&answer)
 }
 
-/// The content again; its name is its type where that is a bad one.
+/// The content again; its name is its type where that is a bad one. "refuse" fails and shows it in its failure.
 async fn store(mut requests: Requests) -> Response<Content> {
     let blob: Blob = requests.next().await.unwrap().unwrap();
     let mut content = blob.content.unwrap_or_default();
+    if blob.name == "refuse" {
+        let (content_type, data) = (content.content_type, content.data.into());
+        return super::refuse_with(Some(transcode::HttpBody { content_type, data }));
+    }
     if blob.name == "bad" {
         content.content_type = "text/html\r\nset-cookie: a=b".into();
     }

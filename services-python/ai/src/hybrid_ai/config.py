@@ -25,6 +25,8 @@ class Upstream:
     base_url: str
     model: str
     api_key: str
+    silence_seconds: float  # without a piece of its answer: then it has failed
+    fallback: bool  # whether the model here, or extraction, stands in for it
 
 
 @dataclass(frozen=True)
@@ -172,4 +174,10 @@ def _upstream(read: _Reader) -> Upstream | None:
     model = read.text("AI_OPENAI_MODEL", "")
     if not model:
         raise ConfigError("AI_OPENAI_MODEL='': a model's name is needed where AI_OPENAI_BASE_URL is set")
-    return Upstream(url, model, read.secret("AI_OPENAI_API_KEY"))
+    return Upstream(
+        url,
+        model,
+        read.secret("AI_OPENAI_API_KEY"),
+        silence_seconds=float(read.integer("AI_OPENAI_SILENCE_SECONDS", 60, 1, 600)),
+        fallback=read.choice("AI_OPENAI_FALLBACK", "local", ("local", "none")) == "local",
+    )

@@ -98,7 +98,7 @@ class Evaluation:
         self._index.close()
 
     async def _retrieve(self, question: str) -> list[Found]:
-        hits = await self._index.search(Query(question, _PUBLIC, CITATIONS, collection=project.COLLECTION))
+        hits = await self._index.search(Query(question, _PUBLIC, CITATIONS, collections=(project.COLLECTION,)))
         return [found for found, _ in hits.found]
 
     async def _score(self, question: dict[str, str]) -> Score:

@@ -9,7 +9,12 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from hybrid.ai.v1 import assistant_service_pb2_grpc, search_service_pb2_grpc, text_service_pb2_grpc
+from hybrid.ai.v1 import (
+    assistant_service_pb2_grpc,
+    openai_service_pb2_grpc,
+    search_service_pb2_grpc,
+    text_service_pb2_grpc,
+)
 from prometheus_client import start_http_server
 
 from hybrid_ai import telemetry
@@ -19,6 +24,7 @@ from hybrid_ai.models.embedder import Embedder, TextTokenizer
 from hybrid_ai.models.toxicity import ToxicityModel
 from hybrid_ai.services.assistant import AssistantService
 from hybrid_ai.services.edge import Edge
+from hybrid_ai.services.openai import OpenAIService, Writers
 from hybrid_ai.services.search import SearchService
 from hybrid_ai.services.text import TextService
 from hybrid_ai.services.text_checks import MAX_HTML
@@ -32,9 +38,10 @@ from hybrid_ai.serving.worker import Limits
 from hybrid_ai.store import project
 from hybrid_ai.store.answer import Extractor
 from hybrid_ai.store.index import DocumentIndex
+from hybrid_ai.store.reindex import identity_of
 
 _LOG = logging.getLogger("hybrid_ai")
-TEXT, SEARCH, ASSISTANT = (f"hybrid.ai.v1.{name}Service" for name in ("Text", "Search", "Assistant"))
+TEXT, SEARCH, ASSISTANT, OPENAI = (f"hybrid.ai.v1.{name}Service" for name in ("Text", "Search", "Assistant", "OpenAI"))
 _RECEIVE_LIMIT = 8 * 1024 * 1024
 _BATCH_WORKS = 64
 _FETCH_SECONDS = 10.0
@@ -61,7 +68,7 @@ class Service:
         self.embedding = EmbeddingModel(embedder, tokenizer, limits)
         self.moderation = ModerationModel(ToxicityModel(config.models_dir))
         self.pages = ProcessPool("extract", "hybrid_ai.models.page:extract", _pool_limits(config))
-        self.index = DocumentIndex(config.data_dir, self.embedding)
+        self.index = DocumentIndex(config.data_dir, self.embedding, identity_of(config.models_dir))
         self.local = LocalGenerator(config.models_dir, config.chat_threads, config.chat_context, config.chat_queue)
         self.upstream = UpstreamGenerator(config.upstream) if config.upstream else None
         self.health = health.aio.HealthServicer()
@@ -73,8 +80,11 @@ class Service:
 
     def _add_services(self) -> None:
         server = self._server
+        fallback = self.config.upstream is not None and self.config.upstream.fallback
+        writers = Writers(self.local, self.upstream, fallback)
+        chat = writers.of(self.upstream.model if self.upstream else self.local.model)
         assistant = AssistantService(
-            self.index, Extractor(self.embedding), chat=self.upstream or self.local, writer=self.upstream
+            self.index, Extractor(self.embedding), chat=chat, writer=self.upstream, fallback=fallback
         )
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
         fetcher = (
@@ -84,13 +94,14 @@ class Service:
         text_service_pb2_grpc.add_TextServiceServicer_to_server(text, server)
         search_service_pb2_grpc.add_SearchServiceServicer_to_server(SearchService(self.index), server)
         assistant_service_pb2_grpc.add_AssistantServiceServicer_to_server(assistant, server)
+        openai_service_pb2_grpc.add_OpenAIServiceServicer_to_server(OpenAIService(self.embedding, writers), server)
         reflection.enable_server_reflection(
-            (TEXT, SEARCH, ASSISTANT, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+            (TEXT, SEARCH, ASSISTANT, OPENAI, health.SERVICE_NAME, reflection.SERVICE_NAME), server
         )
 
     async def start(self) -> None:
         """Listens, warms the models, and says so by the health service."""
-        for name in ("", TEXT, SEARCH, ASSISTANT):
+        for name in ("", TEXT, SEARCH, ASSISTANT, OPENAI):
             await self._set_health(name, False)
         if not self._supervised:  # else the supervisor shows every process's metrics as one
             host, _, port = self.config.metrics_listen.rpartition(":")
@@ -103,7 +114,7 @@ class Service:
         await self.moderation.score(["ready"])
         if self.config.chat_load == "start" and self.upstream is None:
             await self.local.load()
-        for name in ("", TEXT, ASSISTANT):
+        for name in ("", TEXT, ASSISTANT, OPENAI):
             await self._set_health(name, True)
         self._tasks.append(asyncio.create_task(self._fill_index()))
         if self.config.chat_load == "background" and self.upstream is None:
@@ -140,6 +151,8 @@ class Service:
         except Exception:
             _LOG.exception("the project's documents could not be indexed")
         await self._set_health(SEARCH, True)
+        if refreshed := await self.index.refresh():
+            _LOG.info("documents embedded anew, with another model", extra={"documents": refreshed})
 
     def _close(self) -> None:
         self.local.close()

@@ -1,138 +1,29 @@
-"""The measurements; see the package's description for how to run them."""
+"""Runs a measurement; see the package's description."""
 
 import argparse
+import functools
 import json
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import grpc
-from hybrid.ai.v1 import assistant_service_pb2 as assistant_pb
-from hybrid.ai.v1 import assistant_service_pb2_grpc, text_service_pb2_grpc
-from hybrid.ai.v1 import text_service_pb2 as text_pb
+from hybrid_ai.measure import answer, search, serving
 
-from hybrid_ai import config
-from hybrid_ai.measure.bare import Bare
-from hybrid_ai.measure.load import Load, mixed_texts, short_texts
-from hybrid_ai.measure.running import SECRET, Client, Service, identity
-
-Report = dict[str, Any]
-_ROUNDS = 3
-_BATCHES = 'ai_batch_items_{}{{model="embed"}}'
-
-
-def embed(seconds: float) -> Report:
-    """The service against bare onnxruntime, in turns: one text a call by 32 callers and by one, and mixed lengths."""
-    bare, rounds = Bare(config.load({"SERVICE_SECRET": SECRET})), list[dict[str, float]]()
-    with Service() as service:
-        for _ in range(_ROUNDS):
-            count, items = (service.metric(_BATCHES.format(name)) for name in ("count", "sum"))
-            many = Client(service, Load("embed", seconds, concurrency=32)).result()
-            batches = service.metric(_BATCHES.format("count")) - count
-            batch = max(1, round((service.metric(_BATCHES.format("sum")) - items) / batches))
-            alone = Client(service, Load("embed", seconds)).result()
-            mixed = Client(service, Load("mixed", seconds, concurrency=8, texts=64)).result()
-            rounds.append({
-                "c32_texts_per_second": many["texts_per_second"], "c32_p99_ms": many["outcomes"]["OK"]["p99_ms"],
-                "mean_batch": batch, "bare_same_batch": bare.rate(short_texts(32 * batch), batch, seconds),
-                "bare_batch_32": bare.rate(short_texts(1024), 32, seconds),
-                "c1_p50_ms": alone["outcomes"]["OK"]["p50_ms"],
-                "bare_c1_p50_ms": bare.median_ms(short_texts(1)[0], seconds),
-                "mixed_texts_per_second": mixed["texts_per_second"],
-                "bare_sorted": bare.sorted_rate(mixed_texts(1024), seconds),
-            })  # fmt: skip
-    report: Report = {name: round(statistics.median(one[name] for one in rounds), 2) for name in rounds[0]}
-    return report | {
-        "ratio_same_batch": _ratio(rounds, "c32_texts_per_second", "bare_same_batch"),
-        "ratio_batch_32": _ratio(rounds, "c32_texts_per_second", "bare_batch_32"),
-        "c1_over_bare_ms": round(report["c1_p50_ms"] - report["bare_c1_p50_ms"], 2),
-        "ratio_mixed": _ratio(rounds, "mixed_texts_per_second", "bare_sorted"),
-        "bars": {"ratio_same_batch": ">= 0.70", "c1_over_bare_ms": "<= 1", "ratio_mixed": ">= 0.85"},
-    }
-
-
-def health(seconds: float) -> Report:
-    """Health checks and moderation while 32 callers embed as fast as they can."""
-    with Service() as service:
-        saturation = Client(service, Load("embed", seconds + 3, concurrency=32))
-        time.sleep(1.5)  # until the client has started and the queue is full
-        checks = Client(service, Load("health", seconds, rate=50))
-        moderation = Client(service, Load("moderate", seconds, rate=50)).result()
-        checked = checks.result()
-        rate = saturation.result()["texts_per_second"]
-    return {
-        "embed_texts_per_second": round(rate, 1),
-        "health": checked["outcomes"]["OK"],
-        "moderate": moderation["outcomes"]["OK"],
-        "bars": {"health.p99_ms": "<= 15", "moderate.p99_ms": "<= 150"},
-    }
-
-
-def overload(seconds: float) -> Report:
-    """Twice as many calls as the service can answer: what it still does, how fast it refuses, what it holds."""
-    with Service() as service:
-        saturation = Client(service, Load("embed", min(seconds, 10), concurrency=64)).result()["texts_per_second"]
-        before = service.memory()
-        flood = Client(service, Load("embed", seconds, rate=2 * saturation, timeout=1.0))
-        time.sleep(seconds / 2)
-        halfway = service.memory()
-        flooded = flood.result()
-        after = service.memory()
-    outcomes = flooded["outcomes"]
-    return {
-        "saturation": round(saturation, 1),
-        "goodput": round(flooded["texts_per_second"], 1),
-        "ratio": round(flooded["texts_per_second"] / saturation, 3),
-        "outcomes": outcomes,
-        "memory_mb": {"before": round(before), "halfway": round(halfway), "after": round(after)},
-        "bars": {"ratio": ">= 0.75", "outcomes.RESOURCE_EXHAUSTED.p99_ms": "<= 20"},
-    }
-
-
-def memory(_: float) -> Report:
-    """What each model adds to the service, in megabytes (PSS), after it has done its largest work."""
-    steps: dict[str, float] = {}
-    with Service({"AI_EXTRACT_PROCESSES": "1"}) as service, grpc.insecure_channel(service.address) as channel:
-        text, metadata = text_service_pb2_grpc.TextServiceStub(channel), (("x-hybrid-identity", identity()),)
-        steps["ready, embed and moderate loaded"] = service.memory()
-        text.Embed(text_pb.EmbedRequest(texts=["word " * 255] * 256), metadata=metadata)
-        steps["embed, 256 texts of 256 tokens"] = service.memory()
-        text.Moderate(text_pb.ModerateRequest(texts=["word " * 6553] * 64), metadata=metadata)
-        steps["moderate, 64 texts of 32,768 characters"] = service.memory()
-        text.Extract(text_pb.ExtractRequest(html=b"<p>a word and another one</p>\n" * 69_905), metadata=metadata)
-        steps["extract, a page of 2 MiB"] = service.memory()
-        message = assistant_pb.ChatMessage(role=assistant_pb.CHAT_ROLE_USER, content="word " * 1500)
-        request = assistant_pb.ChatRequest(messages=[message], max_tokens=64)
-        list(assistant_service_pb2_grpc.AssistantServiceStub(channel).Chat(request, metadata=metadata))
-        steps["chat, 1,500 tokens read"] = service.memory()
-    totals = list(steps.values())
-    added = {name: round(total - before) for (name, total), before in zip(steps.items(), [0.0, *totals], strict=False)}
-    return {"added_mb": added, "total_mb": round(totals[-1])}
-
-
-_MEASURES: dict[str, Callable[[float], Report]] = {m.__name__: m for m in (embed, health, overload, memory)}
-
-
-def _ratio(rounds: list[dict[str, float]], ours: str, theirs: str) -> float:
-    """The median of the rounds' ratios: both sides of each were measured within the same seconds."""
-    return round(statistics.median(one[ours] / one[theirs] for one in rounds), 3)
+_MEASURES: dict[str, Callable[[list[str]], dict[str, Any]]] = {
+    name: functools.partial(serving.main, name) for name in serving.MEASURES
+} | {"answer": answer.main, "search": search.main}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="hybrid_ai.measure")
+    parser = argparse.ArgumentParser(prog="hybrid_ai.measure", add_help=False)
     parser.add_argument("what", choices=sorted(_MEASURES))
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each part")
-    parser.add_argument("--json", nargs="?", const="-", default="", help="as JSON, to a file or standard output")
-    arguments = parser.parse_args()
-    report = _MEASURES[arguments.what](arguments.seconds)
-    text = json.dumps(report, indent=2)
-    if arguments.json not in ("", "-"):
-        Path(arguments.json).write_text(text + "\n")
-    if arguments.json in ("", "-"):
-        print(text)
+    parser.add_argument("--json", default="", metavar="FILE", help="writes the figures to a file, too")
+    known, rest = parser.parse_known_args()
+    text = json.dumps(_MEASURES[known.what](rest), indent=2)
+    if known.json:
+        Path(known.json).write_text(text + "\n")
+    print(text)
     return 0
 
 

@@ -32,12 +32,13 @@ class GenerationFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A prompt and its settings. `messages` are (role, content)."""
+    """A prompt and its settings. `messages` are (role, content); the text ends before any of `stop`."""
 
     messages: Sequence[tuple[str, str]]
     max_tokens: int
     temperature: float
     seed: int | None
+    stop: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ class LanguageModel:
         }
         if request.seed is not None:
             body["seed"] = request.seed & 0xFFFFFFFF
+        if request.stop:
+            body["stop"] = list(request.stop)
         collected: dict[str, Any] = {"finish": "stop"}
 
         def on_event(raw: str) -> bool:

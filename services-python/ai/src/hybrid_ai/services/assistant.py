@@ -1,16 +1,18 @@
 """AssistantService: answers from documents with citations, and chat."""
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 from hybrid.ai.v1 import assistant_service_pb2 as pb
 from hybrid.ai.v1 import assistant_service_pb2_grpc
 
-from hybrid_ai.errors import InvalidArgument
+from hybrid_ai.errors import InvalidArgument, Overloaded, Unavailable
 from hybrid_ai.models.language_model import Generation, Usage
 from hybrid_ai.services.checks import Violations, check_length
 from hybrid_ai.services.edge import current_call
+from hybrid_ai.services.search_checks import check_collections, collections
+from hybrid_ai.serving.fallback import begin
 from hybrid_ai.serving.generation import Generator
 from hybrid_ai.store.access import access_for
 from hybrid_ai.store.answer import Extractor
@@ -21,10 +23,11 @@ MAX_QUESTION, MAX_CITATIONS, DEFAULT_CITATIONS = 4096, 10, 3
 MAX_MESSAGES, MAX_CHARACTERS = 64, 16_384
 MAX_TOKENS, DEFAULT_TOKENS = 1024, 256
 MAX_TEMPERATURE, DEFAULT_TEMPERATURE = 2.0, 0.2
-ANSWER_TOKENS, MAX_COLLECTION = 512, 256
+ANSWER_TOKENS = 512
 
 EXTRACTIVE = "extractive"
 NOT_FOUND = "The documents that you may read do not seem to answer this question."
+FALLBACK_NOTICE = "The configured model is not available now."
 _INSTRUCTIONS = (
     "Answer the question from the numbered passages alone. After each statement write the number of the passage that it"
     " rests on in square brackets, for example [1]. If the passages do not hold the answer, say so."
@@ -34,19 +37,32 @@ _FINISH = {"stop": pb.FINISH_REASON_STOP, "length": pb.FINISH_REASON_LENGTH}
 
 
 class AssistantService(assistant_service_pb2_grpc.AssistantServiceServicer):
-    """Implements hybrid.ai.v1.AssistantService. `writer`, where given, writes answers instead of extracting them."""
+    """Implements hybrid.ai.v1.AssistantService.
 
-    def __init__(self, index: DocumentIndex, extractor: Extractor, chat: Generator, writer: Generator | None) -> None:
+    `chat` are who writes chats, in order of preference; `writer`, where given, writes answers instead of extracting
+    them, and `fallback` says whether an answer is extracted when it fails.
+    """
+
+    def __init__(
+        self,
+        index: DocumentIndex,
+        extractor: Extractor,
+        chat: Sequence[Generator],
+        writer: Generator | None,
+        fallback: bool,
+    ) -> None:
         self._index = index
         self._extractor = extractor
         self._chat = chat
         self._writer = writer
+        self._fallback = fallback
 
     async def Answer(self, request: pb.AnswerRequest, context: Any) -> AsyncIterator[pb.AnswerResponse]:
         _check_question(request)
         call = current_call()
         limit = request.max_citations or DEFAULT_CITATIONS
-        query = Query(request.question, access_for(call.identity, ()), limit, collection=request.collection)
+        named = collections(request.collection, request.collections)
+        query = Query(request.question, access_for(call.identity, ()), limit, collections=named)
         hits = await self._index.search(query)
         call.add_timing("queue", hits.timing.queue)
         call.add_timing("inference", hits.timing.inference)
@@ -57,21 +73,20 @@ class AssistantService(assistant_service_pb2_grpc.AssistantServiceServicer):
                 yield event
 
     async def Chat(self, request: pb.ChatRequest, context: Any) -> AsyncIterator[pb.ChatResponse]:
-        generation = _generation(request)
-        stream = self._chat.generate(generation)
-        async with contextlib.aclosing(stream):
-            first = await anext(stream, None)  # a full queue or a refused prompt is a status, not a broken stream
-            yield pb.ChatResponse(started=pb.ChatStarted(model=self._chat.model, notice=self._chat.notice))
-            if first is not None:
-                yield _chat_event(first)
-            async for piece in stream:
+        # A full queue or a refused prompt is a status, not a broken stream.
+        begun = await begin(self._chat, _generation(request))
+        async with contextlib.aclosing(begun):
+            notice = f"{FALLBACK_NOTICE} {begun.writer.notice}" if begun.fallback else begun.writer.notice
+            yield pb.ChatResponse(started=pb.ChatStarted(model=begun.writer.model, notice=notice))
+            async for piece in begun:
                 yield _chat_event(piece)
 
     async def _extract(
-        self, request: pb.AnswerRequest, passages: list[Found]
+        self, request: pb.AnswerRequest, passages: list[Found], notice: str = ""
     ) -> AsyncGenerator[pb.AnswerResponse, None]:
+        """With a notice the citations were sent before."""
         sentences = await self._extractor.extract(request.question, [passage.text for passage in passages])
-        if sentences:
+        if sentences and not notice:
             for event in _citations(passages):
                 yield event
         for position, sentence in enumerate(sentences):
@@ -79,20 +94,27 @@ class AssistantService(assistant_service_pb2_grpc.AssistantServiceServicer):
             yield pb.AnswerResponse(delta=pb.AnswerDelta(text=text, citations=[sentence.passage + 1]))
         if not sentences:
             yield pb.AnswerResponse(delta=pb.AnswerDelta(text=NOT_FOUND))
-        yield pb.AnswerResponse(completed=pb.AnswerCompleted(model=EXTRACTIVE, found=bool(sentences)))
+        completed = pb.AnswerCompleted(model=EXTRACTIVE, found=bool(sentences), notice=notice)
+        yield pb.AnswerResponse(completed=completed)
 
     async def _write(self, request: pb.AnswerRequest, passages: list[Found]) -> AsyncGenerator[pb.AnswerResponse, None]:
+        """Citations come at once; a writer that fails before its first piece is replaced by extraction."""
         assert self._writer is not None
+        for event in _citations(passages):
+            yield event
         numbered = "\n\n".join(f"[{number}] {passage.text}" for number, passage in enumerate(passages, 1))
         messages = [("system", _INSTRUCTIONS), ("user", f"{numbered}\n\nQuestion: {request.question}")]
-        stream = self._writer.generate(Generation(messages, ANSWER_TOKENS, DEFAULT_TEMPERATURE, None))
-        async with contextlib.aclosing(stream):
-            first = await anext(stream, None)
-            for event in _citations(passages):
-                yield event
-            if isinstance(first, str):
-                yield pb.AnswerResponse(delta=pb.AnswerDelta(text=first))
-            async for piece in stream:
+        try:
+            begun = await begin([self._writer], Generation(messages, ANSWER_TOKENS, DEFAULT_TEMPERATURE, None))
+        except (Overloaded, Unavailable):
+            if not self._fallback:
+                raise
+            async with contextlib.aclosing(self._extract(request, passages, FALLBACK_NOTICE)) as events:
+                async for event in events:
+                    yield event
+            return
+        async with contextlib.aclosing(begun):
+            async for piece in begun:
                 if isinstance(piece, str):
                     yield pb.AnswerResponse(delta=pb.AnswerDelta(text=piece))
         yield pb.AnswerResponse(completed=pb.AnswerCompleted(model=self._writer.model, found=True))
@@ -130,7 +152,7 @@ def _check_question(request: pb.AnswerRequest) -> None:
     if not 0 <= request.max_citations <= MAX_CITATIONS:
         allowed = f"1 to {MAX_CITATIONS} are allowed, or 0 for {DEFAULT_CITATIONS}"
         violations.append(("max_citations", f"is {request.max_citations}; {allowed}"))
-    check_length(violations, "collection", request.collection, 0, MAX_COLLECTION)
+    check_collections(violations, request.collection, request.collections)
     if violations:
         raise InvalidArgument(violations)
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import aiohttp
 
 _CONNECT_SECONDS = 5.0
-_SILENCE_SECONDS = 60.0
 _MAX_RETRY_SECONDS = 60.0
 
 
@@ -82,7 +81,9 @@ class UpstreamGenerator:
         import aiohttp  # only a service with an upstream pays for it
 
         if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_SILENCE_SECONDS)
+            timeout = aiohttp.ClientTimeout(
+                total=None, sock_connect=_CONNECT_SECONDS, sock_read=self._upstream.silence_seconds
+            )
             key = self._upstream.api_key
             headers = {"authorization": f"Bearer {key}"} if key else None
             self._session = aiohttp.ClientSession(timeout=timeout, headers=headers)
@@ -97,7 +98,11 @@ class UpstreamGenerator:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        return body if request.seed is None else body | {"seed": request.seed}
+        if request.seed is not None:
+            body["seed"] = request.seed
+        if request.stop:
+            body["stop"] = list(request.stop)
+        return body
 
 
 async def _server_sent_events(lines: AsyncIterable[bytes]) -> AsyncIterator[dict[str, Any]]:

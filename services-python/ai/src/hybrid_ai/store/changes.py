@@ -30,6 +30,12 @@ class Follower:
         """Whether something was written that is not in memory yet."""
         return self._last(connection) > self._seen
 
+    @staticmethod
+    def touch(connection: sqlite3.Connection, document: int) -> None:
+        """Says that vectors of a document were written, where the document itself was not. Inside a transaction."""
+        connection.execute("DELETE FROM changes WHERE document = ?", (document,))
+        connection.execute("INSERT INTO changes (document) VALUES (?)", (document,))
+
     def follow(self, connection: sqlite3.Connection) -> None:
         """Loads the documents that changed since the last time."""
         query = "SELECT number, document FROM changes WHERE number > ? ORDER BY number"
@@ -37,7 +43,7 @@ class Follower:
         if not changed:
             return
         for _, document in changed:
-            rows = database.load_rows(connection, document)
+            rows = list(database.load_rows(connection, document))
             self._vectors.replace(document, rows, database.load_acls(connection, rows[0].acl) if rows else {})
         self._seen = changed[-1][0]
 

@@ -1,40 +1,20 @@
 """The index on disk: SQLite with write-ahead log and synchronous=FULL, so what was answered is kept.
 
 Documents keep their revision after deletion (a tombstone). Access lists are interned: a row of `acls` stands for a set
-of subjects, here and in the vectors' mask. Passage ids are never used again.
+of subjects, here and in memory. Passage ids are never used again. The tables are in `schema`.
 """
 
 import json
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from hybrid_ai.models.embedder import DIMENSIONS, Vectors
-from hybrid_ai.store.access import Access, Subjects
+from hybrid_ai.store import fields
+from hybrid_ai.store.access import Subjects
 from hybrid_ai.store.passages import Passage
-
-_SCHEMA = """
-CREATE TABLE acls (id INTEGER PRIMARY KEY, subjects TEXT NOT NULL UNIQUE);
-CREATE TABLE acl_subjects (subject TEXT NOT NULL, acl INTEGER NOT NULL REFERENCES acls, PRIMARY KEY (subject, acl))
-    WITHOUT ROWID;
-CREATE TABLE documents (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, revision INTEGER NOT NULL, deleted INTEGER NOT NULL,
-    collection TEXT NOT NULL, title TEXT NOT NULL, uri TEXT NOT NULL, hash TEXT NOT NULL, acl INTEGER REFERENCES acls);
-CREATE TABLE passages (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, document INTEGER NOT NULL REFERENCES documents, offset INTEGER NOT NULL,
-    title TEXT NOT NULL, text TEXT NOT NULL, vector BLOB NOT NULL);
-CREATE INDEX passages_document ON passages (document);
-CREATE VIRTUAL TABLE words USING fts5 (title, text, content='passages', content_rowid='id',
-    tokenize='porter unicode61 remove_diacritics 2');
-CREATE TRIGGER passage_added AFTER INSERT ON passages BEGIN
-    INSERT INTO words (rowid, title, text) VALUES (new.id, new.title, new.text); END;
-CREATE TRIGGER passage_removed AFTER DELETE ON passages BEGIN
-    INSERT INTO words (words, rowid, title, text) VALUES ('delete', old.id, old.title, old.text); END;
-"""
-_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -49,6 +29,7 @@ class Document:
     uri: str
     subjects: Subjects
     hash: str = ""
+    metadata: Mapping[str, fields.Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,7 +56,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Found:
-    """A passage with what a caller wants to know of its document."""
+    """A passage with what a caller wants to know of its document. `metadata` is JSON, or empty."""
 
     passage: int
     document_id: str
@@ -85,20 +66,20 @@ class Found:
     uri: str
     text: str
     offset: int
+    metadata: str = ""
 
 
-def open_database(folder: Path) -> sqlite3.Connection:
-    """Opens the index, and makes its tables at first use. A connection is used by one thread at a time."""
-    folder.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(folder / "index.sqlite3", isolation_level=None, check_same_thread=False)
-    connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=10000;")
-    connection.executescript("PRAGMA cache_size=-2000; PRAGMA foreign_keys=ON;")
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version == 0:
-        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
-    elif version != _VERSION:
-        raise RuntimeError(f"the index in {folder} has version {version}; this program knows version {_VERSION}")
-    return connection
+class Transaction:
+    """BEGIN IMMEDIATE … COMMIT, or ROLLBACK on an error."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._connection.execute("COMMIT" if error is None else "ROLLBACK")
 
 
 def stored(connection: sqlite3.Connection, key: str) -> Stored | None:
@@ -115,18 +96,33 @@ def keys_under(connection: sqlite3.Connection, prefix: str) -> dict[str, Stored]
     return {row[0]: Stored(row[1], row[2], bool(row[3]), row[4]) for row in rows}
 
 
-def replace(connection: sqlite3.Connection, document: Document, passages: Sequence[Passage], vectors: Vectors) -> None:
+def model_row(connection: sqlite3.Connection, name: str) -> int:
+    """The row that stands for a model. Called inside a transaction."""
+    connection.execute("INSERT OR IGNORE INTO models (name) VALUES (?)", (name,))
+    (row,) = connection.execute("SELECT id FROM models WHERE name = ?", (name,)).fetchone()
+    return int(row)
+
+
+def replace(
+    connection: sqlite3.Connection, document: Document, passages: Sequence[Passage], vectors: Vectors, model: int
+) -> None:
     """Writes a document and its passages in place of older ones. Called inside a transaction."""
     acl = _acl(connection, document.subjects)
     row = _put(connection, document, deleted=False, acl=acl)
     connection.execute("DELETE FROM passages WHERE document = ?", (row,))
     connection.executemany(
-        "INSERT INTO passages (document, offset, title, text, vector) VALUES (?, ?, ?, ?, ?)",
-        [
-            (row, passage.offset, document.title, passage.text, vector.astype("<f4").tobytes())
-            for passage, vector in zip(passages, vectors, strict=True)
-        ],
+        "INSERT INTO fields (document, key, kind, value) VALUES (?, ?, ?, ?)",
+        [(row, *values) for values in fields.rows(document.metadata)],
     )
+    for passage, vector in zip(passages, vectors, strict=True):
+        cursor = connection.execute(
+            "INSERT INTO passages (document, offset, title, text) VALUES (?, ?, ?, ?)",
+            (row, passage.offset, document.title, passage.text),
+        )
+        connection.execute(
+            "INSERT INTO vectors (passage, document, model, vector) VALUES (?, ?, ?, ?)",
+            (int(cursor.lastrowid or 0), row, model, vector.astype("<f4").tobytes()),
+        )
 
 
 def bury(connection: sqlite3.Connection, key: str, revision: int) -> None:
@@ -136,23 +132,18 @@ def bury(connection: sqlite3.Connection, key: str, revision: int) -> None:
 
 
 def _put(connection: sqlite3.Connection, document: Document, deleted: bool, acl: int | None) -> int:
+    columns = {
+        "key": document.key, "revision": document.revision, "deleted": deleted, "collection": document.collection,
+        "title": document.title, "uri": document.uri, "hash": document.hash, "acl": acl,
+        "metadata": json.dumps(document.metadata, ensure_ascii=False) if document.metadata else "",
+    }  # fmt: skip
+    updates = ", ".join(f"{name} = excluded.{name}" for name in columns if name != "key")
     (row,) = connection.execute(
-        "INSERT INTO documents (key, revision, deleted, collection, title, uri, hash, acl)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (key) DO UPDATE SET revision = excluded.revision, deleted = excluded.deleted,"
-        " collection = excluded.collection, title = excluded.title, uri = excluded.uri, hash = excluded.hash,"
-        " acl = excluded.acl RETURNING id",
-        (
-            document.key,
-            document.revision,
-            deleted,
-            document.collection,
-            document.title,
-            document.uri,
-            document.hash,
-            acl,
-        ),
+        f"INSERT INTO documents ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+        f" ON CONFLICT (key) DO UPDATE SET {updates} RETURNING id",
+        tuple(columns.values()),
     ).fetchone()
+    connection.execute("DELETE FROM fields WHERE document = ?", (row,))
     return int(row)
 
 
@@ -168,15 +159,24 @@ def _acl(connection: sqlite3.Connection, subjects: Subjects) -> int:
     return acl
 
 
-def load_rows(connection: sqlite3.Connection, document: int | None = None) -> list[Row]:
-    """Every passage, or a document's, for the vectors in memory."""
-    where, values = ("", tuple[int, ...]()) if document is None else (" WHERE p.document = ?", (document,))
-    rows = connection.execute(
-        "SELECT p.id, d.id, d.key, d.collection, d.acl, p.vector FROM passages p JOIN documents d ON d.id = p.document"
-        f"{where} ORDER BY d.id, p.id",
-        values,
-    )
-    return [Row(row[0], row[1], row[2], row[3], row[4], np.frombuffer(row[5], "<f4", DIMENSIONS)) for row in rows]
+_ROWS = (
+    "SELECT v.passage, d.id, d.key, d.collection, d.acl, v.vector FROM vectors v JOIN documents d ON d.id = v.document"
+)
+
+
+def load_rows(connection: sqlite3.Connection, document: int | None = None) -> Iterator[Row]:
+    """Every passage, or a document's, for the vectors in memory; a document's follow each other."""
+    where, values = ("", tuple[int, ...]()) if document is None else (" WHERE v.document = ?", (document,))
+    yield from map(_row, connection.execute(f"{_ROWS}{where} ORDER BY v.document, v.passage", values))
+
+
+def _row(row: tuple[int, int, str, str, int, bytes]) -> Row:
+    return Row(row[0], row[1], row[2], row[3], row[4], vector(row[5]))
+
+
+def vector(stored: bytes) -> Vectors:
+    """A vector as it is on disk."""
+    return np.frombuffer(stored, "<f4", DIMENSIONS)
 
 
 def load_acls(connection: sqlite3.Connection, acl: int | None = None) -> dict[int, Subjects]:
@@ -186,34 +186,19 @@ def load_acls(connection: sqlite3.Connection, acl: int | None = None) -> dict[in
     return {row[0]: frozenset(json.loads(row[1])) for row in rows}
 
 
-def find_words(
-    connection: sqlite3.Connection, match: str, access: Access, collection: str, exclude: str, limit: int
-) -> list[tuple[int, float]]:
-    """Passages by BM25, best first, as (passage, score); the access filter is part of the query."""
-    where, values = ["words MATCH ?"], [match]
-    for group in access.groups:
-        marks = ", ".join("?" * len(group))
-        where.append(f"d.acl IN (SELECT acl FROM acl_subjects WHERE subject IN ({marks}))")
-        values += group
-    if collection:
-        where.append("d.collection = ?")
-        values.append(collection)
-    if exclude:
-        where.append("d.key <> ?")
-        values.append(exclude)
-    rows = connection.execute(
-        "SELECT words.rowid, bm25(words, 2.0, 1.0) AS rank FROM words JOIN passages p ON p.id = words.rowid"
-        f" JOIN documents d ON d.id = p.document WHERE {' AND '.join(where)} ORDER BY rank, words.rowid LIMIT ?",
-        (*values, limit),
-    )
-    return [(row[0], -row[1]) for row in rows]
+def cosines(connection: sqlite3.Connection, query: Vectors, passages: Sequence[int]) -> list[tuple[int, float]]:
+    """The passages with their exact cosines, best first."""
+    marks = ", ".join("?" * len(passages))
+    rows = connection.execute(f"SELECT passage, vector FROM vectors WHERE passage IN ({marks})", passages).fetchall()
+    scored = [(row[0], float(vector(row[1]) @ query)) for row in rows]
+    return sorted(scored, key=lambda pair: (-pair[1], pair[0]))
 
 
 def fetch(connection: sqlite3.Connection, passages: Sequence[int]) -> dict[int, Found]:
     """The passages that are still there, by id."""
     marks = ", ".join("?" * len(passages))
     rows = connection.execute(
-        "SELECT p.id, d.key, d.revision, d.collection, d.title, d.uri, p.text, p.offset FROM passages p"
+        "SELECT p.id, d.key, d.revision, d.collection, d.title, d.uri, p.text, p.offset, d.metadata FROM passages p"
         f" JOIN documents d ON d.id = p.document WHERE p.id IN ({marks})",
         tuple(passages),
     )

@@ -6,33 +6,36 @@ has begun finishes even when its caller has gone. SQLite never runs on the event
 
 import asyncio
 import enum
-import re
+import itertools
 import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from hybrid_ai.models.embedder import DIMENSIONS, Vectors
+from hybrid_ai.errors import Overloaded
+from hybrid_ai.models.embedder import DIMENSIONS, MODEL_NAME, Vectors
 from hybrid_ai.serving.embedding import EmbeddingModel
 from hybrid_ai.serving.worker import Timing
-from hybrid_ai.store import database
+from hybrid_ai.store import database, fields, reindex
 from hybrid_ai.store.access import Access
 from hybrid_ai.store.changes import Follower
-from hybrid_ai.store.database import Document, Found, Row
+from hybrid_ai.store.database import Document, Found, Transaction
 from hybrid_ai.store.passages import Passage, split
-from hybrid_ai.store.vectors import VectorIndex
+from hybrid_ai.store.schema import open_database
+from hybrid_ai.store.vectors import Scope, VectorIndex
+from hybrid_ai.store.words import WordIndex
 
 T = TypeVar("T")
 _READERS = 2
 _EMBED_AT_ONCE = 64
 # Reciprocal rank fusion (Cormack, Clarke and Büttcher 2009), with their constant.
 _FUSION = 60
-_MAX_WORDS = 64
+_PATIENCE_SECONDS = 0.2
 
 
 class Outcome(enum.Enum):
@@ -53,38 +56,45 @@ class Mode(enum.Enum):
 
 @dataclass(frozen=True)
 class Query:
-    """A search. `exclude` is a document's key."""
+    """A search. No collections: all. `exclude` is a document's key. `highlight`: say where the words are."""
 
     text: str
     access: Access
     limit: int
     mode: Mode = Mode.HYBRID
-    collection: str = ""
+    collections: tuple[str, ...] = ()
     exclude: str = ""
+    filters: tuple[fields.Filter, ...] = ()
+    highlight: bool = False
 
 
 @dataclass(frozen=True)
 class Hits:
-    """What a search found, best first, and where its time went."""
+    """What a search found, best first, and where its time went. `highlights` are by passage: (start, end)."""
 
     found: list[tuple[Found, float]]
     timing: Timing
+    highlights: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
 
 
 class DocumentIndex:
     """Documents with revisions, kept on disk and found by words and by meaning."""
 
-    def __init__(self, folder: Path, embedding: EmbeddingModel) -> None:
+    def __init__(self, folder: Path, embedding: EmbeddingModel, model: str = MODEL_NAME) -> None:
+        """`model` is the embedder's identity: where it differs from a vector's, that passage is embedded anew."""
         self._folder = folder
         self._embedding = embedding
         self._vectors = VectorIndex()
-        self._writer = database.open_database(folder)
+        self._words = WordIndex()
+        self._writer = open_database(folder)
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="index-write")
         self._split_thread = ThreadPoolExecutor(1, thread_name_prefix="index-split")
         self._read_threads = ThreadPoolExecutor(_READERS, thread_name_prefix="index-read")
         self._follower = Follower(self._writer, self._vectors)
+        with Transaction(self._writer):
+            self._model = database.model_row(self._writer, model)
         self._load()
 
     async def index(self, document: Document) -> tuple[Outcome, int, int]:
@@ -96,7 +106,7 @@ class DocumentIndex:
         passages = await loop.run_in_executor(self._split_thread, split, document.text, self._embedding.tokenizer)
         if not passages and document.title:
             passages = [Passage(0, "")]
-        vectors = await self._embed([f"{document.title}\n{passage.text}".strip() for passage in passages])
+        vectors = await self._embed([reindex.embedded_text(document.title, passage.text) for passage in passages])
         return await self._write(lambda: self._apply(document, passages, vectors))
 
     async def delete(self, key: str, revision: int) -> bool:
@@ -109,9 +119,26 @@ class DocumentIndex:
         if query.mode is not Mode.TEXT:
             embedded = await self._embedding.embed([query.text])
             timing, vector = embedded.timing, embedded.vectors[0]
-            if await self._read(self._follower.behind):
-                await self._write(lambda: self._follower.follow(self._writer))
-        return Hits(await self._read(lambda connection: self._find(connection, query, vector)), timing)
+        if await self._read(self._follower.behind):
+            await self._write(lambda: self._follower.follow(self._writer))
+        found, highlights = await self._read(lambda connection: self._find(connection, query, vector))
+        return Hits(found, timing, highlights)
+
+    async def refresh(self) -> int:
+        """Embeds what another model has embedded, document by document; returns how many documents.
+
+        Until its turn comes a passage is found by its old vector. Callers go first; after a crash it goes on.
+        """
+        refreshed = 0
+        while (batch := await self._read(lambda connection: reindex.outdated(connection, self._model))) is not None:
+            try:
+                vectors = await self._embed(batch.texts)
+            except Overloaded:
+                await asyncio.sleep(_PATIENCE_SECONDS)
+                continue
+            await self._write(lambda batch=batch, vectors=vectors: self._renew(batch, vectors))  # type: ignore[misc]
+            refreshed += 1
+        return refreshed
 
     async def known_under(self, prefix: str) -> dict[str, database.Stored]:
         """What is stored of the keys that start with the prefix."""
@@ -125,12 +152,11 @@ class DocumentIndex:
             connection.close()
 
     def _load(self) -> None:
-        groups: dict[int, list[Row]] = {}
-        for row in database.load_rows(self._writer):
-            groups.setdefault(row.document, []).append(row)
         acls = database.load_acls(self._writer)
-        for document, rows in groups.items():
-            self._vectors.replace(document, rows, acls)
+        rows = database.load_rows(self._writer)
+        for document, group in itertools.groupby(rows, lambda row: row.document):
+            self._vectors.replace(document, list(group), acls)
+            acls = {}
 
     async def _embed(self, texts: list[str]) -> Vectors:
         """Embeds passages a few at a time, so that a long document never fills the queue."""
@@ -149,7 +175,7 @@ class DocumentIndex:
     def _with_connection(self, query: Callable[[sqlite3.Connection], T]) -> T:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._local.connection = database.open_database(self._folder)
+            connection = self._local.connection = open_database(self._folder)
             self._connections.append(connection)
         connection.execute("BEGIN")  # one snapshot for all that the query reads
         try:
@@ -159,18 +185,18 @@ class DocumentIndex:
 
     def _apply(self, document: Document, passages: list[Passage], vectors: Vectors) -> tuple[Outcome, int, int]:
         """On the write thread: the revision decides, in the same transaction as the change."""
-        with _Transaction(self._writer):
+        with Transaction(self._writer):
             known = database.stored(self._writer, document.key)
             if known is not None and known.revision >= document.revision:
                 count = "SELECT count(*) FROM passages WHERE document = ?"
                 (stored,) = self._writer.execute(count, (known.row,)).fetchone()
                 return (Outcome.DELETED if known.deleted else Outcome.STALE), known.revision, stored
-            database.replace(self._writer, document, passages, vectors)
+            database.replace(self._writer, document, passages, vectors, self._model)
         self._follower.follow(self._writer)
         return Outcome.INDEXED, document.revision, len(passages)
 
     def _bury(self, key: str, revision: int) -> bool:
-        with _Transaction(self._writer):
+        with Transaction(self._writer):
             known = database.stored(self._writer, key)
             if known is not None and known.revision > revision:
                 return known.deleted
@@ -178,32 +204,31 @@ class DocumentIndex:
         self._follower.follow(self._writer)
         return True
 
-    def _find(self, connection: sqlite3.Connection, query: Query, vector: Vectors | None) -> list[tuple[Found, float]]:
+    def _renew(self, batch: reindex.Batch, vectors: Vectors) -> None:
+        """On the write thread: the new vectors of a document, as far as its passages are still there."""
+        with Transaction(self._writer):
+            reindex.store(self._writer, batch, vectors, self._model)
+            self._follower.touch(self._writer, batch.document)
+        self._follower.follow(self._writer)
+
+    def _find(
+        self, connection: sqlite3.Connection, query: Query, vector: Vectors | None
+    ) -> tuple[list[tuple[Found, float]], dict[int, list[tuple[int, int]]]]:
         """On a read thread. More is ranked than asked for: a passage may be replaced between the two halves."""
-        wanted = 2 * query.limit + 40
+        wanted, total = 2 * query.limit + 40, len(self._vectors)
+        filters = fields.matching(connection, query.filters)
+        selection = self._vectors.select(Scope(query.access, query.collections, query.exclude, filters))
         ranked: list[list[tuple[int, float]]] = []
         if vector is not None:
-            ranked.append(self._vectors.find(vector, query.access, query.collection, query.exclude, wanted))
-        if query.mode is not Mode.VECTOR and (match := _match(query.text)):
-            words = database.find_words(connection, match, query.access, query.collection, query.exclude, wanted)
-            ranked.append(words)
-        scores = _fuse(ranked) if query.mode is Mode.HYBRID else dict(ranked[0] if ranked else ())
+            ranked.append(database.cosines(connection, vector, selection.nearest(vector, wanted)))
+        if query.mode is not Mode.VECTOR:
+            ranked.append(self._words.find(connection, query.text, selection, total, wanted))
+        scores = _fuse(ranked) if query.mode is Mode.HYBRID else dict(ranked[0])
         best = sorted(scores, key=lambda passage: (-scores[passage], passage))[:wanted]
         found = database.fetch(connection, best)
-        return [(found[passage], scores[passage]) for passage in best if passage in found][: query.limit]
-
-
-class _Transaction:
-    """BEGIN IMMEDIATE … COMMIT, or ROLLBACK on an error."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._connection.execute("COMMIT" if error is None else "ROLLBACK")
+        hits = [(found[passage], scores[passage]) for passage in best if passage in found][: query.limit]
+        shown = [hit.passage for hit, _ in hits] if query.highlight else []
+        return hits, self._words.highlights(connection, query.text, shown, total)
 
 
 def _fuse(rankings: list[list[tuple[int, float]]]) -> dict[int, float]:
@@ -212,9 +237,3 @@ def _fuse(rankings: list[list[tuple[int, float]]]) -> dict[int, float]:
         for rank, (passage, _) in enumerate(ranking, 1):
             scores[passage] = scores.get(passage, 0.0) + 1 / (_FUSION + rank)
     return scores
-
-
-def _match(text: str) -> str:
-    """An FTS5 query: any of the words, each quoted, so that nothing in the text is taken for an operator."""
-    words = dict.fromkeys(re.findall(r"\w+", text.lower()))
-    return " OR ".join(f'"{word}"' for word in list(words)[:_MAX_WORDS])
