@@ -1,7 +1,7 @@
 """The catalogue of errors that callers see: each a gRPC status, with google.rpc details where they help.
 
-PublicError ← InvalidArgument, Unauthenticated, Overloaded, Unavailable, Internal. Anything else that is raised is a
-fault of this service: it is logged, and the caller sees Internal without its text.
+PublicError ← InvalidArgument, NotFound, Unauthenticated, Overloaded, Unavailable, Internal. Anything else that is
+raised is a fault of this service: it is logged, and the caller sees Internal without its text.
 """
 
 from collections.abc import Sequence
@@ -45,6 +45,16 @@ class InvalidArgument(PublicError):
         for field, description in violations:
             bad.field_violations.add(field=field, description=description)
         super().__init__("; ".join(f"{field}: {description}" for field, description in violations[:3]), [bad])
+
+
+class NotFound(PublicError):
+    """What a field names does not exist. `reason` is for programs, for example ITEM_NOT_FOUND."""
+
+    code = grpc.StatusCode.NOT_FOUND
+
+    def __init__(self, field: str, name: str, reason: str) -> None:
+        info = error_details_pb2.ErrorInfo(reason=reason, domain="ai.hybrid", metadata={field: name})
+        super().__init__(f"{field}: {name!r} does not exist", [info])
 
 
 class Unauthenticated(PublicError):

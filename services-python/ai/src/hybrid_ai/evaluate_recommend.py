@@ -117,7 +117,8 @@ def main() -> int:
         low, high = score.recall_gain
         gain = f"{low:+.4f} to {high:+.4f}"
         print(
-            f"{score.name:<12} {score.recall_at_10:>9.4f} {score.ndcg_at_10:>9.4f}  {gain:<18} {score.milliseconds:>6.2f}"
+            f"{score.name:<12} {score.recall_at_10:>9.4f} {score.ndcg_at_10:>9.4f}  {gain:<18} "
+            f"{score.milliseconds:>6.2f}"
         )
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(asdict(report), indent=2) + "\n")

@@ -9,19 +9,29 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from hybrid.ai.v1 import assistant_service_pb2_grpc, search_service_pb2_grpc, text_service_pb2_grpc
+from hybrid.ai.v1 import (
+    assistant_service_pb2_grpc,
+    forecast_service_pb2_grpc,
+    recommend_service_pb2_grpc,
+    search_service_pb2_grpc,
+    text_service_pb2_grpc,
+)
 from prometheus_client import start_http_server
 
 from hybrid_ai import telemetry
 from hybrid_ai.config import Config
 from hybrid_ai.identity import Verifier
 from hybrid_ai.models.embedder import Embedder, TextTokenizer
+from hybrid_ai.recommend.recommender import Recommender
 from hybrid_ai.services.assistant import AssistantService
 from hybrid_ai.services.edge import Edge
+from hybrid_ai.services.forecast import ForecastService
+from hybrid_ai.services.recommend import RecommendService
 from hybrid_ai.services.search import SearchService
 from hybrid_ai.services.text import TextService
 from hybrid_ai.serving.embedding import EmbeddingModel
 from hybrid_ai.serving.generation import LocalGenerator
+from hybrid_ai.serving.numeric import NumericWorker
 from hybrid_ai.serving.upstream import UpstreamGenerator
 from hybrid_ai.serving.worker import Limits
 from hybrid_ai.store import project
@@ -30,8 +40,10 @@ from hybrid_ai.store.index import DocumentIndex
 
 _LOG = logging.getLogger("hybrid_ai")
 TEXT, SEARCH, ASSISTANT = (f"hybrid.ai.v1.{name}Service" for name in ("Text", "Search", "Assistant"))
+RECOMMEND, FORECAST = (f"hybrid.ai.v1.{name}Service" for name in ("Recommend", "Forecast"))
 _RECEIVE_LIMIT = 8 * 1024 * 1024
 _BATCH_WORKS = 64
+_FORECAST_QUEUE = 256
 _OPTIONS = [
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", _RECEIVE_LIMIT),
@@ -54,6 +66,8 @@ class Service:
         limits = Limits(config.embed_queue, config.embed_batch_tokens, _BATCH_WORKS)
         self.embedding = EmbeddingModel(embedder, tokenizer, limits)
         self.index = DocumentIndex(config.data_dir, self.embedding)
+        self.recommender = Recommender(config.models_dir, config.data_dir)
+        self.forecasting = NumericWorker("forecast", _FORECAST_QUEUE)
         self.local = LocalGenerator(config.models_dir, config.chat_threads, config.chat_context, config.chat_queue)
         self.upstream = UpstreamGenerator(config.upstream) if config.upstream else None
         self.health = health.aio.HealthServicer()
@@ -69,13 +83,14 @@ class Service:
         text_service_pb2_grpc.add_TextServiceServicer_to_server(TextService(self.embedding), server)
         search_service_pb2_grpc.add_SearchServiceServicer_to_server(SearchService(self.index), server)
         assistant_service_pb2_grpc.add_AssistantServiceServicer_to_server(assistant, server)
-        reflection.enable_server_reflection(
-            (TEXT, SEARCH, ASSISTANT, health.SERVICE_NAME, reflection.SERVICE_NAME), server
-        )
+        recommend_service_pb2_grpc.add_RecommendServiceServicer_to_server(RecommendService(self.recommender), server)
+        forecast_service_pb2_grpc.add_ForecastServiceServicer_to_server(ForecastService(self.forecasting), server)
+        names = (TEXT, SEARCH, ASSISTANT, RECOMMEND, FORECAST, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
 
     async def start(self) -> None:
         """Listens, warms the models, and says so by the health service."""
-        for name in ("", TEXT, SEARCH, ASSISTANT):
+        for name in ("", TEXT, SEARCH, ASSISTANT, RECOMMEND, FORECAST):
             await self._set_health(name, False)
         host, _, port = self.config.metrics_listen.rpartition(":")
         self._metrics, self._metrics_thread = start_http_server(int(port), host)
@@ -84,7 +99,7 @@ class Service:
         await self._server.start()
         self._tasks.append(asyncio.create_task(_watch_loop()))
         await self.embedding.warm_up()
-        for name in ("", TEXT, ASSISTANT):
+        for name in ("", TEXT, ASSISTANT, RECOMMEND, FORECAST):
             await self._set_health(name, True)
         self._tasks.append(asyncio.create_task(self._fill_index()))
         if self.config.chat_load == "background" and self.upstream is None:
@@ -115,6 +130,8 @@ class Service:
 
     def _close(self) -> None:
         self.local.close()
+        self.recommender.close()
+        self.forecasting.close()
         self.embedding.close()
         self.index.close()
         self._metrics.shutdown()

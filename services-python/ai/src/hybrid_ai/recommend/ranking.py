@@ -42,7 +42,7 @@ def rank(
     limit: int,
     parameters: Parameters,
 ) -> list[Ranked]:
-    """The best films, best first. `profile` holds films with weights, oldest first; they are for `left_out` to leave out.
+    """The best films, best first. `profile` holds films with weights, oldest first.
 
     Takes a few milliseconds for 9,066 films, so it never runs on the event loop.
     """

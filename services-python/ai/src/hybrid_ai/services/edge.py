@@ -81,7 +81,9 @@ class Edge(grpc.aio.ServerInterceptor):
             return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary), **codecs)
         if handler.unary_stream:
             return grpc.unary_stream_rpc_method_handler(self._stream(method, handler.unary_stream), **codecs)
-        raise NotImplementedError(f"{method}: streams from clients are not served")
+        if handler.stream_stream:  # the request is then the stream of them
+            return grpc.stream_stream_rpc_method_handler(self._stream(method, handler.stream_stream), **codecs)
+        raise NotImplementedError(f"{method}: a stream from clients with one answer is not served")
 
     def _unary(self, method: str, inner: Any) -> Any:
         async def unary(request: Any, context: Context) -> Any:
