@@ -53,7 +53,7 @@ _KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return _KNOWN[module, name]
+            return _KNOWN[module.replace("numpy._core", "numpy.core"), name]  # numpy 2 renamed it
         except KeyError:
             raise pickle.UnpicklingError(f"the data name {module}.{name}, which no table needs") from None
 

@@ -9,6 +9,7 @@ name, every second one is of the validation half, which parameters were chosen o
 """
 
 import argparse
+import copy
 import json
 import os
 import sys
@@ -75,8 +76,8 @@ def evaluate(models_dir: Path, half: str = "test") -> Report:
         milliseconds = (time.perf_counter() - started) * 1000 / origins
         relative = result.error / result.naive_error
         errors = (round(result.error, 4), round(result.naive_error, 4), round(relative, 3))
-        verdicts = (round(flagged(values, season), 3), round(found(values, season), 3))
-        scores.append(Score(name, len(values), *errors, round(result.covered, 3), *verdicts, round(milliseconds, 1)))
+        shares = (round(result.covered, 3), *verdicts(values, season))
+        scores.append(Score(name, len(values), *errors, *shares, round(milliseconds, 1)))
         covered += sum(origin.covered for origin in result.origins)
         compared += _HORIZONS[season] * origins
     return Report(
@@ -90,33 +91,27 @@ def evaluate(models_dir: Path, half: str = "test") -> Report:
     )
 
 
-def flagged(values: Numbers, season: int) -> float:
-    """The share of points called anomalies after learning; not all of them need be false."""
-    verdicts = [verdict for verdict in _verdicts(values, season) if verdict is not Verdict.LEARNING]
-    return sum(verdict is Verdict.ANOMALY for verdict in verdicts) / len(verdicts)
+def verdicts(values: Numbers, season: int) -> tuple[float, float]:
+    """The share of points called anomalies (not all of them need be false), and of spikes found.
 
-
-def found(values: Numbers, season: int) -> float:
-    """The share of spikes found: one at a time, in each fifth point after four seasons."""
+    A spike stands in for each fifth point after four seasons, one at a time.
+    """
     model = fit(values, season)
     usual = 1.4826 * float(np.median(np.abs(model.errors * (values if model.multiplicative else 1.0))))
-    places = range(4 * season, len(values), 5)
-    hits = 0
-    for place in places:
-        spiked = values[: place + 1].copy()
-        spiked[place] += 8 * usual
-        hits += _verdicts(spiked, season)[-1] is Verdict.ANOMALY
-    return hits / len(places)
-
-
-def _verdicts(values: Numbers, season: int) -> list[Verdict]:
     detector = Detector(season, THRESHOLD)
-    verdicts: list[Verdict] = []
-    for value in values.tolist():
+    judged: list[Verdict] = []
+    spiked: list[Verdict] = []
+    for place, value in enumerate(values.tolist()):
         if detector.full:
             detector.learn()
-        verdicts.append(detector.judge(value).verdict)
-    return verdicts
+        if place >= 4 * season and place % 5 == 0:
+            spiked.append(copy.deepcopy(detector).judge(value + 8 * usual).verdict)
+        judged.append(detector.judge(value).verdict)
+    return _anomalies([verdict for verdict in judged if verdict is not Verdict.LEARNING]), _anomalies(spiked)
+
+
+def _anomalies(judged: list[Verdict]) -> float:
+    return round(sum(verdict is Verdict.ANOMALY for verdict in judged) / len(judged), 3)
 
 
 def main() -> int:
