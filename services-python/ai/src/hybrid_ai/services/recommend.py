@@ -16,7 +16,8 @@ from hybrid_ai.services.checks import Violations, check_length, check_range
 from hybrid_ai.services.edge import current_call
 
 MAX_KEY, MAX_QUERY, MAX_GENRE = 64, 256, 64
-MAX_LIMIT, DEFAULT_LIMIT, DEFAULT_PAGE = 100, 10, 20
+MAX_LIMIT, DEFAULT_LIMIT = 100, 10
+MAX_PAGE, DEFAULT_PAGE = 1_000, 20
 # How many interactions of one stream may wait for the disk; then no more are read from it.
 WINDOW = 64
 
@@ -117,7 +118,7 @@ class RecommendService(recommend_service_pb2_grpc.RecommendServiceServicer):
         if request.genre and request.genre not in self._catalogue.genres:
             genres = ", ".join(sorted(self._catalogue.genres))
             violations.append(("genre", f"is {request.genre[:MAX_GENRE]!r}; allowed are {genres}"))
-        check_range(violations, "page_size", request.page_size, 0, MAX_LIMIT)
+        check_range(violations, "page_size", request.page_size, 0, MAX_PAGE)
         token = request.page_token or "0"
         if not (token.isascii() and token.isdigit() and len(token) <= 9):
             violations.append(("page_token", "is not one that a page gave"))
