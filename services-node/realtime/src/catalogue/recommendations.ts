@@ -62,7 +62,7 @@ export class Recommendations {
       const status = statusName(error);
       if (status === "UNKNOWN") throw error;
       if (REFUSALS.has(status)) throw new Problem("not_found", "The recommender does not know this film.");
-      throw new Problem("unavailable", "The click could not be recorded now; send it again with the same key.");
+      throw new Problem("unavailable", "The click could not be recorded now; send it again, with the same key.");
     }
   }
 }
