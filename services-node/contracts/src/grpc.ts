@@ -1,8 +1,10 @@
 // Turns a generated service description into a typed @grpc/grpc-js client or server
-// implementation: unary and server-streaming methods, which are all that the contracts use.
+// implementation: unary, server-streaming and bidirectional methods, which are all that the
+// services here use.
 import {
   create,
   type DescMethod,
+  type DescMethodBiDiStreaming,
   type DescMethodServerStreaming,
   type DescMethodUnary,
   type DescService,
@@ -21,7 +23,9 @@ type Method<M> =
     ? (request: MessageInitShape<I>, options: CallOptions) => Promise<MessageShape<O>>
     : M extends DescMethodServerStreaming<infer I, infer O>
       ? (request: MessageInitShape<I>, options: CallOptions) => AsyncIterable<MessageShape<O>>
-      : never;
+      : M extends DescMethodBiDiStreaming<infer I, infer O>
+        ? (requests: Iterable<MessageInitShape<I>>, options: CallOptions) => AsyncIterable<MessageShape<O>>
+        : never;
 
 /** A client of service S: one method for each of the contract's. */
 export type Client<S extends DescService> = { [K in keyof S["method"]]: Method<S["method"][K]> };
@@ -34,7 +38,12 @@ type Handler<M> =
           request: MessageShape<I>,
           call: grpc.ServerWritableStream<unknown, unknown>,
         ) => AsyncIterable<MessageInitShape<O>>
-      : never;
+      : M extends DescMethodBiDiStreaming<infer I, infer O>
+        ? (
+            requests: AsyncIterable<MessageShape<I>>,
+            call: grpc.ServerDuplexStream<unknown, unknown>,
+          ) => AsyncIterable<MessageInitShape<O>>
+        : never;
 
 /** An implementation of service S. Throw `{ code, details }` for a gRPC status. */
 export type Implementation<S extends DescService> = { [K in keyof S["method"]]: Handler<S["method"][K]> };
@@ -48,18 +57,21 @@ export function serviceDefinition(service: DescService): grpc.ServiceDefinition 
 export function createClient<S extends DescService>(service: S, connection: grpc.Client): Client<S> {
   return Object.fromEntries(
     service.methods.map((method) => {
-      const call = method.methodKind === "unary" ? callUnary : callServerStreaming;
-      return [method.localName, (request: object, options: CallOptions) => call(connection, method, request, options)];
+      const call = CALLS[method.methodKind as keyof typeof CALLS];
+      return [method.localName, (request: never, options: CallOptions) => call(connection, method, request, options)];
     }),
   ) as Client<S>;
 }
+
+const CALLS = { unary: callUnary, server_streaming: callServerStreaming, bidi_streaming: callBidi };
 
 /** Adds an implementation of the service to a grpc-js server. */
 export function addService<S extends DescService>(server: grpc.Server, service: S, implementation: Implementation<S>) {
   const handlers = implementation as Record<string, (request: unknown, call: unknown) => unknown>;
   const entries = service.methods.map((method) => {
     const handler = handlers[method.localName]!;
-    return [method.localName, method.methodKind === "unary" ? serveUnary(handler) : serveStreaming(handler)];
+    if (method.methodKind === "unary") return [method.localName, serveUnary(handler)];
+    return [method.localName, serveStreaming(handler, method.methodKind === "bidi_streaming")];
   });
   server.addService(serviceDefinition(service), Object.fromEntries(entries));
 }
@@ -103,6 +115,19 @@ function callServerStreaming(connection: grpc.Client, method: DescMethod, reques
   return call;
 }
 
+/** Few requests, which are there already: they are written at once. */
+function callBidi(connection: grpc.Client, method: DescMethod, requests: Iterable<object>, options: CallOptions) {
+  const { path, requestSerialize, responseDeserialize } = methodDefinition(method);
+  const metadata = options.metadata ?? new grpc.Metadata();
+  const call = connection.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, metadata, {
+    deadline: options.deadline,
+  });
+  cancelWith(options.signal, call);
+  for (const request of requests) call.write(request);
+  call.end();
+  return call;
+}
+
 function cancelWith(signal: AbortSignal | undefined, call: grpc.Call & NodeJS.EventEmitter) {
   if (!signal) return;
   const cancel = () => call.cancel();
@@ -123,10 +148,11 @@ function serveUnary(handler: (request: unknown, call: unknown) => unknown): grpc
 
 function serveStreaming(
   handler: (request: unknown, call: unknown) => unknown,
+  bidi: boolean,
 ): grpc.handleServerStreamingCall<unknown, unknown> {
   return async (call) => {
     try {
-      for await (const message of handler(call.request, call) as AsyncIterable<unknown>) {
+      for await (const message of handler(bidi ? call : call.request, call) as AsyncIterable<unknown>) {
         if (call.cancelled) return;
         if (!call.write(message)) await new Promise<void>((resume) => call.once("drain", resume).once("close", resume));
       }

@@ -4,6 +4,10 @@ import swagger from "@fastify/swagger";
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import Fastify, { type FastifyBaseLogger, LogController } from "fastify";
 import { AiClient } from "./ai/client.ts";
+import { FilmList } from "./catalogue/films.ts";
+import { Recommendations } from "./catalogue/recommendations.ts";
+import { catalogueRoutes } from "./catalogue/routes.ts";
+import { CatalogueSync } from "./catalogue/sync.ts";
 import { ChangeFeed } from "./changes/feed.ts";
 import { ChangeRepository } from "./changes/repository.ts";
 import { changeRoutes } from "./changes/routes.ts";
@@ -55,11 +59,16 @@ export async function createApp(config: Config, log: Log) {
   journal.onChange(outbox.wake);
   journal.onChange((change) => change.kind === "shared" && documents.recheck(change.note_id));
 
+  const films = new FilmList(database);
+  const sync = new CatalogueSync({ ai, films, log });
+  const recommendations = new Recommendations({ ...shared, timeoutMs: config.catalogue.recommendMs });
+
   const state = { draining: false };
   const http = await createHttp(log, metrics, state);
   await http.register(async (scope) => {
     useIdentity(scope, verifier);
     await scope.register(noteRoutes, { notes });
+    await scope.register(catalogueRoutes, { films, recommendations });
     await scope.register(changeRoutes, { feed, maxClients: config.changes.maxClients });
   });
   const sockets = new CollabSockets(http.server, {
@@ -79,6 +88,7 @@ export async function createApp(config: Config, log: Log) {
       const address = await http.listen(config.listen);
       outbox.wake();
       feed.prune();
+      sync.start();
       return address;
     },
     /** Stops accepting, finishes what runs within the bound, and closes the files. */
@@ -86,6 +96,7 @@ export async function createApp(config: Config, log: Log) {
       state.draining = true;
       documents.settleAll();
       related.stop();
+      sync.stop();
       await sockets.close();
       await http.close();
       await outbox.stop(config.shutdownMs / 4);
@@ -118,7 +129,10 @@ async function createHttp(log: Log, metrics: Metrics, state: { draining: boolean
   useValidation(http);
   useHttp(http, metrics);
   await http.register(swagger, {
-    openapi: { openapi: "3.1.0", info: { title: "Notes", version: "1", description: "Notes, shared and live." } },
+    openapi: {
+      openapi: "3.1.0",
+      info: { title: "Notes and films", version: "1", description: "Notes, shared and live; films, recommended." },
+    },
   });
   const hide = { schema: { hide: true } };
   http.get("/healthz", hide, async () => "ok");

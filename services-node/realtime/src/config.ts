@@ -29,6 +29,12 @@ export const OPTIONS = {
   LOG_FORMAT: option("human", LOG_FORMATS.join(" | "), oneOf(LOG_FORMATS), "how log lines look"),
   LOG_LEVEL: option("info", LOG_LEVELS.join(" | "), oneOf(LOG_LEVELS), "the least severe level that is logged"),
   REALTIME_AI_TIMEOUT_MS: option("5000", "1 to 60000", integer(1, 60_000), "deadline of one call to Python"),
+  REALTIME_RECOMMEND_TIMEOUT_MS: option(
+    "500",
+    "1 to 60000",
+    integer(1, 60_000),
+    "how long a page of the catalogue waits for its recommendations",
+  ),
   REALTIME_OUTBOX_CONCURRENCY: option("4", "1 to 64", integer(1, 64), "notes indexed at the same time"),
   REALTIME_OUTBOX_MAX_BACKOFF_MS: option("2000", "10 to 600000", integer(10, 600_000), "longest pause between tries"),
   REALTIME_OUTBOX_POISON_ATTEMPTS: option("3", "1 to 100", integer(1, 100), "refusals after which a row is parked"),
@@ -81,6 +87,7 @@ export function readConfig(env: Env) {
     secret: v.SERVICE_SECRET,
     log: { format: v.LOG_FORMAT, level: v.LOG_LEVEL },
     ai: { gateway: v.GATEWAY_INTERNAL_URL, timeoutMs: v.REALTIME_AI_TIMEOUT_MS },
+    catalogue: { recommendMs: v.REALTIME_RECOMMEND_TIMEOUT_MS },
     outbox: {
       concurrency: v.REALTIME_OUTBOX_CONCURRENCY,
       maxBackoffMs: v.REALTIME_OUTBOX_MAX_BACKOFF_MS,

@@ -4,7 +4,13 @@ import { randomBytes } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import { Problem } from "./problems.ts";
 
-export type RequestContext = { requestId: string; traceparent: string; deadline: Date | undefined };
+export type RequestContext = {
+  requestId: string;
+  traceparent: string;
+  deadline: Date | undefined;
+  /** The identity of the person for whom a call to Python is made; without it, this service calls for itself. */
+  onBehalfOf?: string;
+};
 
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/;
 const TRACEPARENT = /^00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})$/;

@@ -82,9 +82,9 @@ function notFound(app: FastifyInstance, request: FastifyRequest): Problem {
   return new Problem("method_not_allowed", detail, { headers: { allow: allowed.join(", ") } });
 }
 
-/** findRoute compares patterns; our only parameter is a note's id. */
+/** findRoute compares patterns; our only parameter is an id. */
 function matches(app: FastifyInstance, method: (typeof METHODS)[number], path: string) {
-  const pattern = path.replace(/^\/api\/notes\/[^/]+/, "/api/notes/:id");
+  const pattern = path.replace(/^\/api\/(notes|catalogue)\/[^/]+/, "/api/$1/:id");
   return pattern !== path && app.findRoute({ method, url: pattern });
 }
 

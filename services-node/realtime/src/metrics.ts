@@ -53,6 +53,8 @@ export function createMetrics() {
     collabRefused: counter("realtime_collab_refused_total", "Refused document connections, by reason.", ["reason"]),
     collabFailures: counter("realtime_collab_failures_total", "Failed loads and writes of documents.", ["operation"]),
     collabSettled: counter("realtime_collab_settled_total", "Edits that settled into their note."),
+    catalogueFresh: counter("realtime_catalogue_fresh_total", "Catalogue pages with fresh recommendations."),
+    catalogueMissing: counter("realtime_catalogue_missing_total", "Catalogue pages without, by reason.", ["reason"]),
     relatedPushes: counter("realtime_related_pushes_total", "Pushes of related passages."),
     relatedFailures: counter("realtime_related_failures_total", "Searches for related passages that failed."),
   };

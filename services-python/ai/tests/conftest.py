@@ -13,7 +13,9 @@ import jwt
 import pytest
 from hybrid.ai.v1 import (
     assistant_service_pb2_grpc,
+    forecast_service_pb2_grpc,
     openai_service_pb2_grpc,
+    recommend_service_pb2_grpc,
     search_service_pb2_grpc,
     text_service_pb2_grpc,
 )
@@ -74,6 +76,8 @@ class Running:
         self.search = search_service_pb2_grpc.SearchServiceStub(self.channel)
         self.openai = openai_service_pb2_grpc.OpenAIServiceStub(self.channel)
         self.assistant = assistant_service_pb2_grpc.AssistantServiceStub(self.channel)
+        self.recommend = recommend_service_pb2_grpc.RecommendServiceStub(self.channel)
+        self.forecast = forecast_service_pb2_grpc.ForecastServiceStub(self.channel)
 
     def metric(self, sample: str) -> float:
         """A sample's value as /metrics shows it, 0 where it is not there."""

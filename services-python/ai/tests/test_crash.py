@@ -1,5 +1,6 @@
 """Crashes: whatever was acknowledged before SIGKILL is there afterwards, and every deletion stays deleted."""
 
+import itertools
 import os
 import random
 import re
@@ -7,13 +8,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import grpc
+import pytest
 from conftest import SECRET, as_service, as_user
+from hybrid.ai.v1 import recommend_service_pb2, recommend_service_pb2_grpc, search_service_pb2_grpc
 from hybrid.ai.v1 import search_service_pb2 as pb
-from hybrid.ai.v1 import search_service_pb2_grpc
 
 ROUNDS = 6
 WRITERS = 4
@@ -38,6 +40,7 @@ class Process:
         options = [("grpc.use_local_subchannel_pool", 1)]
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}", options)
         self.search = search_service_pb2_grpc.SearchServiceStub(self.channel)
+        self.recommend = recommend_service_pb2_grpc.RecommendServiceStub(self.channel)
 
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
@@ -113,3 +116,25 @@ def test_acknowledged_changes_survive_sigkill(tmp_path: Path) -> None:
             service.search.Delete(pb.DeleteRequest(document_id=key, revision=change[0] + 1), metadata=as_service())
     assert len(state) > WRITERS
     assert service.end(signal.SIGTERM) == 0
+
+
+def test_acknowledged_interactions_survive_sigkill(tmp_path: Path) -> None:
+    """A stream of clicks is cut off by the crash; each one that was answered is there afterwards, once."""
+
+    def clicks(keys: Iterable[str]) -> Iterator[recommend_service_pb2.RecordInteractionRequest]:
+        for key in keys:
+            yield recommend_service_pb2.RecordInteractionRequest(key=key, item_id="1", kind=1)
+
+    service = Process(tmp_path)
+    acknowledged: list[str] = []
+    with pytest.raises(grpc.RpcError):
+        endless = clicks(f"k{number}" for number in itertools.count())
+        for answer in service.recommend.RecordInteraction(endless, metadata=as_user("alice")):
+            acknowledged.append(answer.key)
+            if len(acknowledged) == 150:
+                service.process.send_signal(signal.SIGKILL)
+    service.end(signal.SIGKILL)
+    again = Process(tmp_path)
+    answers = list(again.recommend.RecordInteraction(clicks(acknowledged), metadata=as_user("alice")))
+    assert len(answers) >= 150 and all(answer.repeated_key for answer in answers)
+    assert again.end(signal.SIGTERM) == 0

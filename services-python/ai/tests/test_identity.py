@@ -67,10 +67,11 @@ def test_a_known_token_is_refused_once_it_has_expired() -> None:
 
 def test_health_and_reflection_need_no_identity(service: Running) -> None:
     health = health_pb2_grpc.HealthStub(service.channel)
-    for name in ("", "hybrid.ai.v1.TextService", "hybrid.ai.v1.SearchService", "hybrid.ai.v1.AssistantService"):
+    services = {f"hybrid.ai.v1.{name}Service" for name in ("Text", "Search", "Assistant", "Recommend", "Forecast")}
+    for name in ("", *services):
         assert health.Check(health_pb2.HealthCheckRequest(service=name)).status == 1, name
     stub = reflection_pb2_grpc.ServerReflectionStub(service.channel)
     request = reflection_pb2.ServerReflectionRequest(list_services="")
     (answer,) = stub.ServerReflectionInfo(iter([request]))
     names = {entry.name for entry in answer.list_services_response.service}
-    assert {"hybrid.ai.v1.TextService", "hybrid.ai.v1.SearchService", "hybrid.ai.v1.AssistantService"} <= names
+    assert services <= names

@@ -1,15 +1,17 @@
-// Python's search service, called through the gateway's internal listener as this service.
+// Python's search and recommendations, called through the gateway's internal listener as this service.
 // Each call carries identity, request id, trace and deadline, and is counted.
 
 import * as grpc from "@grpc/grpc-js";
-import { SearchService } from "@hybrid/contracts";
+import { RecommendService, SearchService } from "@hybrid/contracts";
 import { type Client, createClient } from "@hybrid/contracts/grpc";
 import { deadlineWithin, type RequestContext } from "../context.ts";
 import type { ServiceToken } from "../identity.ts";
 import type { Metrics } from "../metrics.ts";
 
 type Search = Client<typeof SearchService>;
+type Recommend = Client<typeof RecommendService>;
 type Request<K extends keyof Search> = Parameters<Search[K]>[0];
+type Interaction = Parameters<Recommend["recordInteraction"]>[0] extends Iterable<infer T> ? T : never;
 
 const CHANNEL_OPTIONS: grpc.ClientOptions = {
   // The default waits up to two minutes before it tries an unreachable address again.
@@ -23,11 +25,13 @@ const CHANNEL_OPTIONS: grpc.ClientOptions = {
 export class AiClient {
   readonly #connection: grpc.Client;
   readonly #search: Search;
+  readonly #recommend: Recommend;
   readonly #options: { token: ServiceToken; timeoutMs: number; metrics: Metrics };
 
   constructor(gateway: URL, options: { token: ServiceToken; timeoutMs: number; metrics: Metrics }) {
     this.#connection = new grpc.Client(gateway.host, grpc.credentials.createInsecure(), CHANNEL_OPTIONS);
     this.#search = createClient(SearchService, this.#connection);
+    this.#recommend = createClient(RecommendService, this.#connection);
     this.#options = options;
   }
 
@@ -41,6 +45,22 @@ export class AiClient {
 
   search(request: Request<"search">, context: RequestContext, signal?: AbortSignal) {
     return this.#call("Search", context, signal, (options) => this.#search.search(request, options));
+  }
+
+  listItems(request: Parameters<Recommend["listItems"]>[0], context: RequestContext, signal?: AbortSignal) {
+    return this.#call("ListItems", context, signal, (options) => this.#recommend.listItems(request, options));
+  }
+
+  recommend(request: Parameters<Recommend["recommend"]>[0], context: RequestContext, signal?: AbortSignal) {
+    return this.#call("Recommend", context, signal, (options) => this.#recommend.recommend(request, options));
+  }
+
+  /** Records one interaction; the answer says that it is durable. */
+  recordInteraction(interaction: Interaction, context: RequestContext, signal?: AbortSignal) {
+    return this.#call("RecordInteraction", context, signal, async (options) => {
+      for await (const answer of this.#recommend.recordInteraction([interaction], options)) return answer;
+      throw new Error("Python answered an interaction with nothing");
+    });
   }
 
   close() {
@@ -58,6 +78,7 @@ export class AiClient {
     metadata.set("authorization", `Bearer ${await token.get()}`);
     metadata.set("x-request-id", context.requestId);
     metadata.set("traceparent", context.traceparent);
+    if (context.onBehalfOf !== undefined) metadata.set("x-hybrid-on-behalf-of", context.onBehalfOf);
     try {
       const response = await start({
         deadline: deadlineWithin(context, timeoutMs),

@@ -77,4 +77,11 @@ export const MIGRATIONS: readonly string[] = [
   ) STRICT;
   CREATE INDEX collab_updates_by_note ON collab_updates (note_id, seq);
   `,
+  // 3: a copy of Python's catalogue, in pages of JSON.
+  `
+  CREATE TABLE catalogue_pages (
+    number INTEGER PRIMARY KEY,
+    films  TEXT NOT NULL
+  ) STRICT;
+  `,
 ];

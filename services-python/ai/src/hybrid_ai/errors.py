@@ -55,6 +55,12 @@ class NotFound(PublicError):
 
     code = grpc.StatusCode.NOT_FOUND
 
+    @classmethod
+    def named(cls, field: str, name: str, reason: str) -> "NotFound":
+        """What a field names does not exist. `reason` is for programs, for example ITEM_NOT_FOUND."""
+        info = error_details_pb2.ErrorInfo(reason=reason, domain="ai.hybrid", metadata={field: name})
+        return cls(f"{field}: {name!r} does not exist", [info])
+
 
 class Unauthenticated(PublicError):
     """The call carries no valid identity."""

@@ -11,7 +11,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from hybrid.ai.v1 import (
     assistant_service_pb2_grpc,
+    forecast_service_pb2_grpc,
     openai_service_pb2_grpc,
+    recommend_service_pb2_grpc,
     search_service_pb2_grpc,
     text_service_pb2_grpc,
 )
@@ -22,9 +24,12 @@ from hybrid_ai.config import Config
 from hybrid_ai.identity import Verifier
 from hybrid_ai.models.embedder import Embedder, TextTokenizer
 from hybrid_ai.models.toxicity import ToxicityModel
+from hybrid_ai.recommend.recommender import Recommender
 from hybrid_ai.services.assistant import AssistantService
 from hybrid_ai.services.edge import Edge
+from hybrid_ai.services.forecast import ForecastService
 from hybrid_ai.services.openai import OpenAIService, Writers
+from hybrid_ai.services.recommend import RecommendService
 from hybrid_ai.services.search import SearchService
 from hybrid_ai.services.text import TextService
 from hybrid_ai.services.text_checks import MAX_HTML
@@ -32,6 +37,7 @@ from hybrid_ai.serving.embedding import EmbeddingModel
 from hybrid_ai.serving.fetch import Fetcher
 from hybrid_ai.serving.generation import LocalGenerator
 from hybrid_ai.serving.moderation import ModerationModel
+from hybrid_ai.serving.numeric import NumericWorker
 from hybrid_ai.serving.pool import PoolLimits, ProcessPool
 from hybrid_ai.serving.upstream import UpstreamGenerator
 from hybrid_ai.serving.worker import Limits
@@ -41,10 +47,13 @@ from hybrid_ai.store.index import DocumentIndex
 from hybrid_ai.store.reindex import identity_of
 
 _LOG = logging.getLogger("hybrid_ai")
-TEXT, SEARCH, ASSISTANT, OPENAI = (f"hybrid.ai.v1.{name}Service" for name in ("Text", "Search", "Assistant", "OpenAI"))
+TEXT, SEARCH, ASSISTANT, OPENAI, RECOMMEND, FORECAST = _NAMES = tuple(
+    f"hybrid.ai.v1.{name}Service" for name in ("Text", "Search", "Assistant", "OpenAI", "Recommend", "Forecast")
+)
 _RECEIVE_LIMIT = 8 * 1024 * 1024
 _BATCH_WORKS = 64
 _FETCH_SECONDS = 10.0
+_FORECAST_QUEUE = 256
 _OPTIONS = [
     ("grpc.max_receive_message_length", _RECEIVE_LIMIT),
     ("grpc.max_send_message_length", _RECEIVE_LIMIT),
@@ -69,6 +78,8 @@ class Service:
         self.moderation = ModerationModel(ToxicityModel(config.models_dir))
         self.pages = ProcessPool("extract", "hybrid_ai.models.page:extract", _pool_limits(config))
         self.index = DocumentIndex(config.data_dir, self.embedding, identity_of(config.models_dir))
+        self.recommender = Recommender(config.models_dir, config.data_dir)
+        self.forecasting = NumericWorker("forecast", _FORECAST_QUEUE)
         self.local = LocalGenerator(config.models_dir, config.chat_threads, config.chat_context, config.chat_queue)
         self.upstream = UpstreamGenerator(config.upstream) if config.upstream else None
         self.health = health.aio.HealthServicer()
@@ -95,13 +106,13 @@ class Service:
         search_service_pb2_grpc.add_SearchServiceServicer_to_server(SearchService(self.index), server)
         assistant_service_pb2_grpc.add_AssistantServiceServicer_to_server(assistant, server)
         openai_service_pb2_grpc.add_OpenAIServiceServicer_to_server(OpenAIService(self.embedding, writers), server)
-        reflection.enable_server_reflection(
-            (TEXT, SEARCH, ASSISTANT, OPENAI, health.SERVICE_NAME, reflection.SERVICE_NAME), server
-        )
+        recommend_service_pb2_grpc.add_RecommendServiceServicer_to_server(RecommendService(self.recommender), server)
+        forecast_service_pb2_grpc.add_ForecastServiceServicer_to_server(ForecastService(self.forecasting), server)
+        reflection.enable_server_reflection((*_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
 
     async def start(self) -> None:
         """Listens, warms the models, and says so by the health service."""
-        for name in ("", TEXT, SEARCH, ASSISTANT, OPENAI):
+        for name in ("", *_NAMES):
             await self._set_health(name, False)
         if not self._supervised:  # else the supervisor shows every process's metrics as one
             host, _, port = self.config.metrics_listen.rpartition(":")
@@ -114,7 +125,7 @@ class Service:
         await self.moderation.score(["ready"])
         if self.config.chat_load == "start" and self.upstream is None:
             await self.local.load()
-        for name in ("", TEXT, ASSISTANT, OPENAI):
+        for name in ("", *(name for name in _NAMES if name != SEARCH)):  # that one when the index is filled
             await self._set_health(name, True)
         self._tasks.append(asyncio.create_task(self._fill_index()))
         if self.config.chat_load == "background" and self.upstream is None:
@@ -158,6 +169,8 @@ class Service:
         self.local.close()
         self.pages.close()
         self.moderation.close()
+        self.recommender.close()
+        self.forecasting.close()
         self.embedding.close()
         self.index.close()
         if not self._supervised:

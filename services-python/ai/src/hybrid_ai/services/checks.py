@@ -20,3 +20,9 @@ def check_subjects(violations: Violations, field: str, subjects: Sequence[str], 
         return
     for index, subject in enumerate(subjects):
         check_length(violations, f"{field}[{index}]", subject, 1, MAX_SUBJECT)
+
+
+def check_range(violations: Violations, field: str, value: float, low: float, high: float) -> None:
+    """Adds a violation unless the value lies between both, which are allowed, too."""
+    if not low <= value <= high:
+        violations.append((field, f"is {value:g}; {low:g} to {high:g} are allowed"))

@@ -1,0 +1,232 @@
+"""RecommendService: the catalogue, interactions that are durable and count at once, and what follows from them."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+import grpc
+import pytest
+from conftest import Running, as_service, as_user, sign
+from google.rpc import error_details_pb2
+from grpc_errors import fails, invalid
+from grpc_status import rpc_status
+from hybrid.ai.v1 import recommend_service_pb2 as pb
+
+CLICK, LIKE, DISMISS = pb.INTERACTION_KIND_CLICK, pb.INTERACTION_KIND_LIKE, pb.INTERACTION_KIND_DISMISS
+TOY_STORY, TOY_STORY_2, ALIEN, ALIENS, TERMINATOR = "1", "3114", "1214", "1200", "1240"
+
+
+def record(service: Running, person: str, *done: tuple[str, str, int]) -> list[pb.RecordInteractionResponse]:
+    requests = [pb.RecordInteractionRequest(key=key, item_id=item, kind=kind) for key, item, kind in done]
+    return list(service.recommend.RecordInteraction(iter(requests), metadata=as_user(person)))
+
+
+def recommend(service: Running, person: str, limit: int = 10) -> pb.RecommendResponse:
+    return service.recommend.Recommend(pb.RecommendRequest(limit=limit), metadata=as_user(person))
+
+
+def ids(found: Iterable[pb.Recommendation]) -> list[str]:
+    return [recommendation.item.id for recommendation in found]
+
+
+def test_the_catalogue_is_listed_in_pages_most_liked_first(service: Running) -> None:
+    pages: list[pb.CatalogueItem] = []
+    token = ""
+    for _ in range(3):
+        request = pb.ListItemsRequest(genre="Western", page_size=50, page_token=token)
+        page = service.recommend.ListItems(request, metadata=as_user())
+        assert len(page.items) == 50 and page.total_size == 168
+        pages += page.items
+        token = page.next_page_token
+    rest = service.recommend.ListItems(
+        pb.ListItemsRequest(genre="Western", page_size=50, page_token=token), metadata=as_user()
+    )
+    pages += rest.items
+    assert rest.next_page_token == ""
+    assert len({item.id for item in pages}) == len(pages) == 168
+    assert [item.likes for item in pages] == sorted((item.likes for item in pages), reverse=True)
+    assert all("Western" in item.genres for item in pages)
+
+
+def test_a_query_finds_every_word_in_any_case(service: Running) -> None:
+    page = service.recommend.ListItems(pb.ListItemsRequest(query="STORY toy"), metadata=as_user())
+    assert [item.title for item in page.items[:3]] == ["Toy Story", "Toy Story 2", "Toy Story 3"]
+    none = service.recommend.ListItems(pb.ListItemsRequest(query="no film is called so"), metadata=as_user())
+    assert (len(none.items), none.total_size, none.next_page_token) == (0, 0, "")
+
+
+def test_an_item_is_given_and_an_unknown_one_is_not_found(service: Running) -> None:
+    item = service.recommend.GetItem(pb.GetItemRequest(item_id=ALIEN), metadata=as_user()).item
+    assert (item.title, item.year, list(item.genres)) == ("Alien", 1979, ["Horror", "Sci-Fi"])
+    for call in (
+        lambda: service.recommend.GetItem(pb.GetItemRequest(item_id="no"), metadata=as_user()),
+        lambda: service.recommend.ListSimilarItems(pb.ListSimilarItemsRequest(item_id="no"), metadata=as_user()),
+    ):
+        error = fails(call, grpc.StatusCode.NOT_FOUND)
+        status = rpc_status.from_call(error)
+        info = error_details_pb2.ErrorInfo()
+        assert status is not None and status.details[0].Unpack(info)
+        assert (info.reason, dict(info.metadata)) == ("ITEM_NOT_FOUND", {"item_id": "no"})
+
+
+def test_similar_items_are_liked_together(service: Running) -> None:
+    request = pb.ListSimilarItemsRequest(item_id=ALIEN, limit=5)
+    found = service.recommend.ListSimilarItems(request, metadata=as_user()).recommendations
+    assert ALIENS in ids(found) and ALIEN not in ids(found) and len(found) == 5
+    assert found[0].reason == pb.RECOMMENDATION_REASON_LIKED_TOGETHER
+    assert all(entry.because_item_id == ALIEN for entry in found)
+    scores = [entry.score for entry in found]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_what_nobody_likes_yet_is_similar_by_content(service: Running) -> None:
+    cold = next(item for item in listed(service, "Western") if item.likes == 0)
+    request = pb.ListSimilarItemsRequest(item_id=cold.id)
+    found = service.recommend.ListSimilarItems(request, metadata=as_user()).recommendations
+    assert {entry.reason for entry in found} == {pb.RECOMMENDATION_REASON_SIMILAR_CONTENT}
+    assert sum("Western" in entry.item.genres for entry in found) >= 8, cold
+
+
+def listed(service: Running, genre: str) -> Iterator[pb.CatalogueItem]:
+    token = "0"
+    while token:
+        request = pb.ListItemsRequest(genre=genre, page_size=100, page_token=token)
+        page = service.recommend.ListItems(request, metadata=as_user())
+        yield from page.items
+        token = page.next_page_token
+
+
+def test_a_new_person_gets_what_most_people_like(service: Running) -> None:
+    answer = recommend(service, "newcomer")
+    assert answer.based_on == 0
+    assert {entry.reason for entry in answer.recommendations} == {pb.RECOMMENDATION_REASON_POPULAR}
+    assert min(entry.item.likes for entry in answer.recommendations) > 100
+
+
+def test_an_interaction_changes_the_next_answer_at_once(service: Running) -> None:
+    before = recommend(service, "clicker")
+    assert ALIENS not in ids(before.recommendations)
+    (answer,) = record(service, "clicker", ("a", ALIEN, CLICK))
+    assert (answer.key, answer.repeated_key) == ("a", False)
+    after = recommend(service, "clicker")
+    assert after.based_on == 1
+    assert ALIENS in ids(after.recommendations) and ALIEN not in ids(after.recommendations)
+    assert after.recommendations[0].because_item_id == ALIEN
+    assert ids(recommend(service, "somebody else").recommendations) == ids(before.recommendations)
+    record(service, "clicker", ("b", TOY_STORY, LIKE))
+    assert TOY_STORY_2 in ids(recommend(service, "clicker").recommendations)
+
+
+def test_what_was_dismissed_is_left_out_and_counts_no_more(service: Running) -> None:
+    record(service, "dismisser", ("a", ALIEN, LIKE), ("b", ALIENS, DISMISS))
+    answer = recommend(service, "dismisser", 100)
+    assert ALIENS not in ids(answer.recommendations) and answer.based_on == 1
+    record(service, "dismisser", ("c", ALIEN, DISMISS))
+    answer = recommend(service, "dismisser", 100)
+    assert answer.based_on == 0 and not {ALIEN, ALIENS} & set(ids(answer.recommendations))
+
+
+def test_what_people_do_changes_what_is_similar_for_others(service: Running) -> None:
+    cold, other = [item.id for item in listed(service, "Western") if item.likes == 0][:2]
+
+    def similar() -> list[str]:
+        request = pb.ListSimilarItemsRequest(item_id=cold, limit=1)
+        return ids(service.recommend.ListSimilarItems(request, metadata=as_user()).recommendations)
+
+    assert similar() != [other]
+    for person in ("w1", "w2", "w3"):
+        record(service, person, ("a", cold, LIKE), ("b", other, LIKE))
+    assert similar() == [other]
+
+
+def test_a_key_counts_once_for_each_person(service: Running) -> None:
+    assert [a.repeated_key for a in record(service, "twice", ("k", ALIEN, LIKE), ("k", TOY_STORY, LIKE))] == [
+        False,
+        True,
+    ]
+    assert record(service, "twice", ("k", ALIEN, LIKE))[0].repeated_key
+    assert not record(service, "another", ("k", ALIEN, LIKE))[0].repeated_key
+    assert recommend(service, "twice").based_on == 1
+
+
+def test_a_long_stream_is_answered_in_order(service: Running) -> None:
+    films = [item.id for item in listed(service, "Comedy")][:300]
+    answers = record(service, "many", *((f"k{number}", film, CLICK) for number, film in enumerate(films)))
+    assert [answer.key for answer in answers] == [f"k{number}" for number in range(300)]
+    assert recommend(service, "many").based_on == 10
+    assert not set(films) & set(ids(recommend(service, "many", 100).recommendations))
+
+
+def test_a_wrong_interaction_ends_the_stream_after_the_answers_before_it(service: Running) -> None:
+    wrong = {
+        "key": pb.RecordInteractionRequest(item_id=ALIEN, kind=LIKE),
+        "item_id": pb.RecordInteractionRequest(key="x", item_id="no", kind=LIKE),
+        "kind": pb.RecordInteractionRequest(key="x", item_id=ALIEN),
+    }
+    for field, request in wrong.items():
+        first = pb.RecordInteractionRequest(key=field, item_id=ALIEN, kind=LIKE)
+        answers: list[str] = []
+
+        def read(first=first, request=request, answers=answers) -> None:  # type: ignore[no-untyped-def]
+            call = service.recommend.RecordInteraction(iter([first, request]), metadata=as_user("wrong"))
+            for answer in call:
+                answers.append(answer.key)
+
+        assert invalid(read) == [field]
+        assert answers == [field]
+    assert recommend(service, "wrong").based_on == 1
+
+
+def test_the_limits_hold_from_both_sides(service: Running) -> None:
+    assert len(recommend(service, "limits", 100).recommendations) == 100
+    for limit in (-1, 101):
+        assert invalid(lambda limit=limit: recommend(service, "limits", limit)) == ["limit"]
+    key = "k" * 64
+    assert record(service, "limits", (key, ALIEN, CLICK))[0].key == key
+    assert invalid(lambda: record(service, "limits", (key + "k", ALIEN, CLICK))) == ["key"]
+
+    def page(**fields: object) -> pb.ListItemsResponse:
+        return service.recommend.ListItems(pb.ListItemsRequest(**fields), metadata=as_user())  # type: ignore[arg-type]
+
+    assert len(page(page_size=1_000).items) == 1_000
+    assert len(page().items) == 20
+    assert page(query="x" * 256).total_size == 0
+    wrong = [{"page_size": 1_001}, {"page_size": -1}, {"query": "x" * 257}, {"genre": "Waltz"}, {"page_token": "x"}]
+    for fields in wrong:
+        assert invalid(lambda fields=fields: page(**fields)) == list(fields)
+    similar = pb.ListSimilarItemsRequest(item_id="", limit=101)
+    assert invalid(lambda: service.recommend.ListSimilarItems(similar, metadata=as_user())) == ["item_id", "limit"]
+
+
+def test_a_service_acting_for_a_person_records_for_that_person(service: Running) -> None:
+    token = sign("acted-for", act="service:realtime")
+    requests = iter([pb.RecordInteractionRequest(key="a", item_id=ALIEN, kind=LIKE)])
+    list(service.recommend.RecordInteraction(requests, metadata=(("x-hybrid-identity", token),)))
+    assert recommend(service, "acted-for").based_on == 1
+    own = service.recommend.Recommend(pb.RecommendRequest(), metadata=as_service())
+    assert own.based_on == 0
+
+
+def test_the_same_is_recommended_after_a_restart(
+    start: Callable[..., Running], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = str(tmp_path_factory.mktemp("kept"))
+    first = start(AI_DATA_DIR=folder)
+    for number in range(5):
+        record(first, f"r{number}", ("a", ALIEN, LIKE), ("b", TERMINATOR, CLICK), ("c", TOY_STORY, DISMISS))
+    before = recommend(first, "r0")
+    again = start(AI_DATA_DIR=folder)
+    assert ids(recommend(again, "r0").recommendations) == ids(before.recommendations)
+    assert [a.repeated_key for a in record(again, "r0", ("a", ALIEN, LIKE), ("d", ALIEN, LIKE))] == [True, False]
+
+
+def test_a_caller_that_goes_away_leaves_the_service_working(service: Running) -> None:
+    def slowly() -> Iterator[pb.RecordInteractionRequest]:
+        for number in range(10_000):
+            yield pb.RecordInteractionRequest(key=f"k{number}", item_id=ALIEN, kind=CLICK)
+
+    call = service.recommend.RecordInteraction(slowly(), metadata=as_user("leaver"))
+    assert next(call).key == "k0"
+    call.cancel()
+    started = time.perf_counter()
+    assert recommend(service, "leaver").based_on == 1
+    assert time.perf_counter() - started < 5
