@@ -147,14 +147,21 @@ async fn a_stream_that_is_reset_cancels_the_call() {
 }
 
 #[tokio::test]
-async fn silence_and_a_drain_end_it_with_their_codes() {
-    let (upstream, _seen) = lab::upstream().await;
-    let text = lab::config(upstream.at, "stream_idle = \"250ms\"") + "[deadlines]\ndrain = \"2s\"\n";
-    let edge = Edge::with(&text, gateway::Options::default()).await;
+async fn silence_ends_it_with_its_code() {
+    let (edge, _upstream, _seen) = edge("stream_idle = \"250ms\"").await;
     let mut client = Client::new(edge.at.public).await;
     let mut silent = open(&mut client, "/v1/lab:converse").await;
     assert_eq!(hear_json(&mut silent).await["error"]["code"], "gateway_timeout");
     assert_eq!(closed(&mut silent).await, 4504);
+    assert_eq!(client.get("/v1/lab/x").await.status().as_u16(), 200, "and not its connection");
+}
+
+#[tokio::test]
+async fn a_drain_closes_it_with_1001_within_its_bound() {
+    let (upstream, _seen) = lab::upstream().await;
+    let text = lab::config(upstream.at, "") + "[deadlines]\ndrain = \"2s\"\n";
+    let edge = Edge::with(&text, gateway::Options::default()).await;
+    let mut client = Client::new(edge.at.public).await;
     let mut socket = open(&mut client, "/v1/lab:watch?text=endless&number=1").await;
     hear(&mut socket).await;
     let started = Instant::now();
@@ -166,7 +173,7 @@ async fn silence_and_a_drain_end_it_with_their_codes() {
         }
     };
     assert_eq!(code, 1001);
-    drop((socket, silent, client));
+    drop((socket, client));
     within(stopping).await.unwrap();
     assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
 }
