@@ -1,5 +1,5 @@
-//! `calls`: unary calls that the gateway transcodes, beside those that it passes on as native gRPC, and beside a gateway
-//! written by hand with axum, generated code and tonic.
+//! `calls`: unary calls that the gateway transcodes, beside those that it passes on as native gRPC, beside a gateway
+//! written by hand with axum, generated code and tonic, and, where Go is there, beside grpc-gateway.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use super::{
     Plan,
     call_load::Form,
     contestants::{self, Contestant, Folder, program, token},
+    grpc_gateway,
     helper::{Figures, Spec},
     order,
     process::{self, Helper},
@@ -35,8 +36,9 @@ pub(super) fn run(plan: &Plan) -> Result<Vec<Table>> {
     let port = upstream.line::<contestants::Ready>()?.port;
     let (gateway, _) = contestants::contract_gateway(&folder.0, port, None)?;
     let by_hand = contestants::by_hand(&folder.0, port)?;
+    let grpc_gateway = grpc_gateway::start(&folder.0, port)?;
     let way = |name, contestant, form, path| Way { name, contestant, form, path };
-    let cases = [
+    let mut cases = vec![
         (
             "JSON over HTTP/1.1",
             vec![
@@ -59,11 +61,21 @@ pub(super) fn run(plan: &Plan) -> Result<Vec<Table>> {
             ],
         ),
     ];
+    if let Some(peer) = &grpc_gateway {
+        for (name, form) in [
+            ("JSON over HTTP/1.1, grpc-gateway", Form::Json1),
+            ("JSON over HTTP/2, grpc-gateway", Form::Json2),
+        ] {
+            let ways = vec![way("gateway", &gateway, form, REST), way("grpc-gateway", peer, form, REST)];
+            cases.push((name, ways));
+        }
+    }
     let cases = cases.into_iter().map(|(name, ways)| Ok((name.to_owned(), alternate(plan, &ways)?)));
     Ok(vec![Table {
         bench: "calls",
         title: format!(
-            "unary calls, 293 B of JSON each way, 64 at a time; medians of {} rounds of {} s",
+            "unary calls, 293 B of JSON each way, 64 at a time; medians of {} rounds of {} s; \
+             a ratio of CPU time is that of requests per CPU second",
             plan.rounds,
             plan.round.as_secs()
         ),

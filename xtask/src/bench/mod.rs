@@ -8,6 +8,7 @@ mod ai_load;
 mod call_load;
 mod calls;
 mod contestants;
+mod grpc_gateway;
 mod grpc_upstream;
 mod helper;
 mod process;
