@@ -38,7 +38,8 @@ pub struct Args {
     /// Also write the figures as JSON: a list of {bench, case, metric, unit, value, peer, peer_value, ratio}.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Install the peers and the load generator (nginx, haproxy, wrk), then stop.
+    /// Install the peers and the load generator (nginx, haproxy, wrk), then stop. Go, with which `calls` builds
+    /// grpc-gateway, is not installed: without it that peer is left out.
     #[arg(long)]
     setup: bool,
     /// Short rounds: quick to run, not to be quoted.
