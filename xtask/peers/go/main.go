@@ -1,23 +1,17 @@
-// A gateway of grpc-gateway's generated code, for the benchmarks to compare with: JSON in, one gRPC call, JSON out, and
-// nothing else; no token is verified and nothing is counted.
+// Gateways of two Go libraries, for the benchmarks to compare with: JSON in, one gRPC call, JSON out, and nothing else;
+// no token is verified and nothing is counted.
 //
-//	gopeers HOST:PORT    serves in front of that gRPC upstream until killed; says the port it listens on
+//	gopeers LIBRARY HOST:PORT    serves in front of that gRPC upstream until killed; says the port it listens on
+//
+// LIBRARY is grpc-gateway or vanguard-go.
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
-
-	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/protobuf/encoding/protojson"
-
-	"gopeers/gen/bench"
 )
 
 func main() {
@@ -28,16 +22,10 @@ func main() {
 }
 
 func run(arguments []string) error {
-	if len(arguments) != 1 {
-		return fmt.Errorf("expected the upstream's HOST:PORT alone, found %q", arguments)
+	if len(arguments) != 2 {
+		return fmt.Errorf("expected a library and the upstream's HOST:PORT, found %q", arguments)
 	}
-	// One connection for all calls is grpc-go's way; it keeps it open and shares it.
-	upstream, err := grpc.NewClient(arguments[0], grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		return err
-	}
-	defer upstream.Close()
-	handler, err := handler(upstream)
+	handler, err := handler(arguments[0], arguments[1])
 	if err != nil {
 		return err
 	}
@@ -56,12 +44,13 @@ func run(arguments []string) error {
 	return server.Serve(listener)
 }
 
-// The generated routes. JSON is written as the gateway beside it writes it: without the fields that have no value,
-// which also is less work than grpc-gateway's default.
-func handler(upstream *grpc.ClientConn) (http.Handler, error) {
-	mux := runtime.NewServeMux(runtime.WithMarshalerOption(runtime.MIMEWildcard, &runtime.JSONPb{
-		MarshalOptions:   protojson.MarshalOptions{EmitUnpopulated: false},
-		UnmarshalOptions: protojson.UnmarshalOptions{DiscardUnknown: true},
-	}))
-	return mux, bench.RegisterBenchHandler(context.Background(), mux, upstream)
+func handler(library, upstream string) (http.Handler, error) {
+	switch library {
+	case "grpc-gateway":
+		return grpcGateway(upstream)
+	case "vanguard-go":
+		return vanguardGo(upstream)
+	default:
+		return nil, fmt.Errorf("expected grpc-gateway or vanguard-go, found %q", library)
+	}
 }

@@ -8,7 +8,7 @@ mod ai_load;
 mod call_load;
 mod calls;
 mod contestants;
-mod grpc_gateway;
+mod go_peers;
 mod grpc_upstream;
 mod helper;
 mod process;
@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Install the peers and the load generator (nginx, haproxy, wrk), then stop. Go, with which `calls` builds
-    /// grpc-gateway, is not installed: without it that peer is left out.
+    /// grpc-gateway and vanguard-go, is not installed: without it those peers are left out.
     #[arg(long)]
     setup: bool,
     /// Short rounds: quick to run, not to be quoted.

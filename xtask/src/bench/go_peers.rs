@@ -1,14 +1,12 @@
-//! grpc-gateway in front of the benchmarks' gRPC upstream, generated and built by Go where the machine has it.
+//! grpc-gateway and vanguard-go in front of the benchmarks' gRPC upstream: one program, built where the machine has Go.
 
 use std::{
-    env,
-    ffi::OsString,
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::contestants::{self, Contestant, root};
 
@@ -16,18 +14,24 @@ use super::contestants::{self, Contestant, root};
 const GO_HOME: &str = "/usr/local/go/bin";
 /// The contracts to generate code of, by the names that they have in the descriptor set.
 const CONTRACTS: [&str; 2] = ["bench.proto", "hybrid/options/v1/access.proto"];
+/// The peers by the names that the program knows them by.
+const PEERS: [&str; 2] = ["grpc-gateway", "vanguard-go"];
 
-/// Builds and starts it on one thread; `None`, and a line that says why, where it cannot be built.
-pub(super) fn start(folder: &Path, upstream: u16) -> Result<Option<Contestant>> {
-    let folders = folders();
-    if let Some(what) = missing(&folders) {
-        println!("grpc-gateway is left out of `calls`: {what}.");
-        return Ok(None);
-    }
-    let program = build(folder, &env::join_paths(&folders)?).context("build grpc-gateway")?;
-    let command = [program.display().to_string(), format!("127.0.0.1:{upstream}")];
+/// Builds and starts them on one thread each; none, and a line that says why, where they cannot be built.
+pub(super) fn start(folder: &Path, upstream: u16) -> Result<Vec<Contestant>> {
+    let program = match build(folder) {
+        Ok(program) => program.display().to_string(),
+        Err(why) => {
+            println!("{} are left out of `calls`: {why:#}.", PEERS.join(" and "));
+            return Ok(Vec::new());
+        }
+    };
     let env = [("GOMAXPROCS".to_owned(), "1".to_owned())];
-    contestants::says_port("grpc-gateway", &command, &env, &folder.join("grpc-gateway.log")).map(Some)
+    let start = |peer: &'static str| {
+        let command = [program.clone(), peer.to_owned(), format!("127.0.0.1:{upstream}")];
+        contestants::says_port(peer, &command, &env, &folder.join(format!("{peer}.log")))
+    };
+    PEERS.into_iter().map(start).collect()
 }
 
 /// Where programs are looked for: buf and the pinned Node.js that runs it come first.
@@ -44,22 +48,27 @@ fn missing(folders: &[PathBuf]) -> Option<&'static str> {
     if !found("go") {
         Some("there is no Go on PATH or in /usr/local/go/bin")
     } else if !found("buf") {
-        Some("buf, which generates its code, is not installed (`cargo xtask up` installs it)")
+        Some("buf, which generates their code, is not installed (`cargo xtask up` installs it)")
     } else {
         None
     }
 }
 
 /// Generates the code from the benchmarks' contract and compiles the program into `folder`.
-fn build(folder: &Path, path: &OsString) -> Result<PathBuf> {
+fn build(folder: &Path) -> Result<PathBuf> {
+    let folders = folders();
+    if let Some(what) = missing(&folders) {
+        bail!(what);
+    }
+    let path = env::join_paths(&folders)?;
     let (module, set, program) =
-        (root().join("xtask/peers/go"), folder.join("contracts.binpb"), folder.join("grpc-gateway"));
+        (root().join("xtask/peers/go"), folder.join("contracts.binpb"), folder.join("gopeers"));
     fs::write(&set, contracts()?)?;
     let run = |name: &str, arguments: &[&str]| -> Result<()> {
         // Looked up here: the system would look in this process's PATH.
-        let file = env::split_paths(path).map(|folder| folder.join(name)).find(|file| file.is_file());
+        let file = folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file());
         let mut command = Command::new(file.with_context(|| format!("{name} is not there"))?);
-        let output = command.args(arguments).current_dir(&module).env("PATH", path).output()?;
+        let output = command.args(arguments).current_dir(&module).env("PATH", &path).output()?;
         let says = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{name} {}: {}", arguments.join(" "), says.trim());
         Ok(())
