@@ -25,7 +25,7 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     let mut paths = BTreeSet::from([root.join(".state")]);
     if args.all {
-        paths.insert(root.join("target"));
+        paths.extend([root.join("target"), root.join("xtask/peers/go/gen")]);
         for process in &Manifest::load(&root.join("stack.toml"))?.process {
             paths.extend(made(&root, process));
         }

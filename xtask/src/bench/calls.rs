@@ -1,5 +1,5 @@
-//! `calls`: unary calls that the gateway transcodes, beside those that it passes on as native gRPC, and beside a gateway
-//! written by hand with axum, generated code and tonic.
+//! `calls`: unary calls that the gateway transcodes, beside those that it passes on as native gRPC, beside a gateway
+//! written by hand with axum, generated code and tonic, and, where Go is there, beside grpc-gateway and vanguard-go.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use super::{
     Plan,
     call_load::Form,
     contestants::{self, Contestant, Folder, program, token},
+    go_peers,
     helper::{Figures, Spec},
     order,
     process::{self, Helper},
@@ -35,35 +36,44 @@ pub(super) fn run(plan: &Plan) -> Result<Vec<Table>> {
     let port = upstream.line::<contestants::Ready>()?.port;
     let (gateway, _) = contestants::contract_gateway(&folder.0, port, None)?;
     let by_hand = contestants::by_hand(&folder.0, port)?;
+    let go_peers = go_peers::start(&folder.0, port)?;
     let way = |name, contestant, form, path| Way { name, contestant, form, path };
-    let cases = [
+    let mut cases = vec![
         (
-            "JSON over HTTP/1.1",
+            "JSON over HTTP/1.1".to_owned(),
             vec![
                 way("gateway", &gateway, Form::Json1, REST),
                 way("axum, pbjson, tonic", &by_hand, Form::Json1, REST),
             ],
         ),
         (
-            "JSON over HTTP/2",
+            "JSON over HTTP/2".to_owned(),
             vec![
                 way("gateway", &gateway, Form::Json2, REST),
                 way("axum, pbjson, tonic", &by_hand, Form::Json2, REST),
             ],
         ),
         (
-            "JSON beside native gRPC, HTTP/2",
+            "JSON beside native gRPC, HTTP/2".to_owned(),
             vec![
                 way("gateway", &gateway, Form::Json2, REST),
                 way("gateway, native gRPC", &gateway, Form::Grpc, METHOD),
             ],
         ),
     ];
-    let cases = cases.into_iter().map(|(name, ways)| Ok((name.to_owned(), alternate(plan, &ways)?)));
+    // A case of its own for each, so that the JSON file has each one's ratio.
+    for peer in &go_peers {
+        for (case, form) in [("JSON over HTTP/1.1", Form::Json1), ("JSON over HTTP/2", Form::Json2)] {
+            let ways = vec![way("gateway", &gateway, form, REST), way(peer.name, peer, form, REST)];
+            cases.push((format!("{case}, {}", peer.name), ways));
+        }
+    }
+    let cases = cases.into_iter().map(|(name, ways)| Ok((name, alternate(plan, &ways)?)));
     Ok(vec![Table {
         bench: "calls",
         title: format!(
-            "unary calls, 293 B of JSON each way, 64 at a time; medians of {} rounds of {} s",
+            "unary calls, 293 B of JSON each way, 64 at a time; medians of {} rounds of {} s; \
+             a ratio of CPU time is that of requests per CPU second",
             plan.rounds,
             plan.round.as_secs()
         ),

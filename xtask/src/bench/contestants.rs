@@ -180,20 +180,33 @@ secret_file = {secret:?}
 
 /// The gateway by hand, in front of the same upstream.
 pub(super) fn by_hand(folder: &Path, upstream: u16) -> Result<Contestant> {
-    let log = folder.join("by-hand.log");
     let command = [program("peers").display().to_string(), "serve".into(), format!("127.0.0.1:{upstream}")];
-    let env = [("SECRET".to_owned(), SECRET.to_owned())];
-    let mut process = Pinned::start_with("peers", PROXY_CORE, &command, &env, &log)?;
+    says_port(
+        "axum, pbjson, tonic",
+        &command,
+        &[("SECRET".into(), SECRET.into())],
+        &folder.join("by-hand.log"),
+    )
+}
+
+/// A gateway that chooses its port and says it.
+pub(super) fn says_port(
+    name: &'static str,
+    command: &[String],
+    env: &[(String, String)],
+    log: &Path,
+) -> Result<Contestant> {
+    let mut process = Pinned::start_with(name, PROXY_CORE, command, env, log)?;
     let until = Instant::now() + Duration::from_secs(15);
     let port = loop {
-        process.check(&log)?;
-        if let Ok(ready) = serde_json::from_str::<Ready>(&fs::read_to_string(&log)?) {
+        process.check(log)?;
+        if let Ok(ready) = serde_json::from_str::<Ready>(&fs::read_to_string(log)?) {
             break ready.port;
         }
-        ensure!(Instant::now() < until, "peers does not say its port");
+        ensure!(Instant::now() < until, "{name} does not say its port");
         thread::sleep(Duration::from_millis(20));
     };
-    listening("axum, pbjson, tonic", process, port, &log)
+    listening(name, process, port, log)
 }
 
 /// Waits until the port takes connections; the load's first round proves the rest.

@@ -8,6 +8,7 @@ mod ai_load;
 mod call_load;
 mod calls;
 mod contestants;
+mod go_peers;
 mod grpc_upstream;
 mod helper;
 mod process;
@@ -37,7 +38,8 @@ pub struct Args {
     /// Also write the figures as JSON: a list of {bench, case, metric, unit, value, peer, peer_value, ratio}.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Install the peers and the load generator (nginx, haproxy, wrk), then stop.
+    /// Install the peers and the load generator (nginx, haproxy, wrk), then stop. Go, with which `calls` builds
+    /// grpc-gateway and vanguard-go, is not installed: without it those peers are left out.
     #[arg(long)]
     setup: bool,
     /// Short rounds: quick to run, not to be quoted.
