@@ -23,6 +23,7 @@ from hybrid.ai.v1 import text_service_pb2_grpc
 _SENTENCE = "The gateway keeps a client's socket open all day."  # 13 tokens
 _WORDS = "kettle water gateway socket vector answer cursor museum planet river engine garden letter winter".split()
 _CHANNELS = 4
+MIXED = 64
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Measured:
     def report(self, seconds: float, texts: int) -> dict[str, Any]:
         done = self.times.get("OK", [])
         outcomes = {code: {"calls": len(times), **percentiles(times)} for code, times in self.times.items()}
-        return {"texts_per_second": len(done) * texts / seconds, "outcomes": outcomes}
+        total = len(done) * texts
+        return {"texts": total, "texts_per_second": total / seconds, "outcomes": outcomes}
 
 
 def percentiles(times: list[float]) -> dict[str, float]:
@@ -126,7 +128,7 @@ def _call(channel: grpc.aio.Channel, token: str, load: Load) -> Callable[[], Any
     if load.what == "moderate":
         moderation = pb.ModerateRequest(texts=["You are a complete idiot."])
         return lambda: text.Moderate(moderation, metadata=metadata, timeout=load.timeout)
-    texts = mixed_texts(1024) if load.what == "mixed" else short_texts(1024)
+    texts = mixed_texts(MIXED) if load.what == "mixed" else short_texts(MIXED)
     groups = [texts[at : at + load.texts] for at in range(0, len(texts) - load.texts + 1, load.texts)]
     requests = itertools.cycle([pb.EmbedRequest(texts=group) for group in groups])
     return lambda: text.Embed(next(requests), metadata=metadata, timeout=load.timeout)

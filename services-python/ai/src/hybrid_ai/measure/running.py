@@ -54,6 +54,10 @@ class Service:
             lines = response.read().decode().splitlines()
         return next((float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(sample + " ")), 0.0)
 
+    def cpu_seconds(self) -> float:
+        """What the service and its processes have used of the cores."""
+        return sum(_cpu_seconds(pid) for pid in [self.pid, *_children(self.pid)])
+
     def memory(self) -> float:
         """Megabytes that the service and its processes hold, shared pages counted once (PSS)."""
         return sum(_pss(pid) for pid in [self.pid, *_children(self.pid)])
@@ -98,6 +102,14 @@ def _pss(pid: int) -> float:
     except OSError:
         return 0.0
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0.0)
+
+
+def _cpu_seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _children(pid: int) -> list[int]:
