@@ -227,7 +227,7 @@ class DocumentIndex:
         best = sorted(scores, key=lambda passage: (-scores[passage], passage))[:wanted]
         found = database.fetch(connection, best)
         hits = [(found[passage], scores[passage]) for passage in best if passage in found][: query.limit]
-        shown = [hit.passage for hit, _ in hits] if query.highlight else []
+        shown = {hit.passage: hit.text for hit, _ in hits} if query.highlight else {}
         return hits, self._words.highlights(connection, query.text, shown, total)
 
 

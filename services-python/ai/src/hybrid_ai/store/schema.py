@@ -7,8 +7,10 @@ Passages are found by their words (`words`, FTS5) and by their vector; a vector 
 import sqlite3
 from pathlib import Path
 
+# How words are told apart and made one with their other forms; a change needs the words indexed anew.
+TOKENIZER = "porter unicode61 remove_diacritics 2"
 
-_FIRST = """
+_FIRST = f"""
 CREATE TABLE acls (id INTEGER PRIMARY KEY, subjects TEXT NOT NULL UNIQUE);
 CREATE TABLE acl_subjects (subject TEXT NOT NULL, acl INTEGER NOT NULL REFERENCES acls, PRIMARY KEY (subject, acl))
     WITHOUT ROWID;
@@ -20,7 +22,7 @@ CREATE TABLE passages (
     title TEXT NOT NULL, text TEXT NOT NULL, vector BLOB NOT NULL);
 CREATE INDEX passages_document ON passages (document);
 CREATE VIRTUAL TABLE words USING fts5 (title, text, content='passages', content_rowid='id',
-    tokenize='porter unicode61 remove_diacritics 2');
+    tokenize='{TOKENIZER}');
 CREATE TRIGGER passage_added AFTER INSERT ON passages BEGIN
     INSERT INTO words (rowid, title, text) VALUES (new.id, new.title, new.text); END;
 CREATE TRIGGER passage_removed AFTER DELETE ON passages BEGIN
@@ -53,7 +55,7 @@ def open_database(folder: Path) -> sqlite3.Connection:
     folder.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(folder / "index.sqlite3", isolation_level=None, check_same_thread=False)
     connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=10000;")
-    connection.executescript("PRAGMA cache_size=-4000; PRAGMA foreign_keys=ON;")
+    connection.executescript("PRAGMA cache_size=-4000; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY;")
     while (version := _version(connection)) != VERSION:
         if version > VERSION:
             raise RuntimeError(f"the index in {folder} has version {version}; this program knows up to {VERSION}")

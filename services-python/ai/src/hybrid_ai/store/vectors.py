@@ -1,7 +1,7 @@
 """Vectors in memory, one row for each passage, with the columns that decide what a search may see.
 
 Vectors are kept in 8 bits, a scale for each, and compared exactly, all of them: 100,000 take 40 MB and 5 ms of one
-core (docs/decisions/0009). Rows are only ever appended, overwritten whole or marked dead, and larger or smaller arrays
+core (docs/decisions/0010). Rows are only ever appended, overwritten whole or marked dead, and larger or smaller arrays
 are made beside the old ones: a search works on the arrays it took, while documents come and go.
 """
 
