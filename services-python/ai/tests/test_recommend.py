@@ -65,7 +65,7 @@ def test_an_item_is_given_and_an_unknown_one_is_not_found(service: Running) -> N
         status = rpc_status.from_call(error)
         info = error_details_pb2.ErrorInfo()
         assert status is not None and status.details[0].Unpack(info)
-        assert (info.reason, dict(info.metadata)) == ("ITEM_NOT_FOUND", {"item_id": "no"})
+        assert (info.reason, error.details()) == ("ITEM_NOT_FOUND", "item_id: 'no' does not exist")
 
 
 def test_similar_items_are_liked_together(service: Running) -> None:

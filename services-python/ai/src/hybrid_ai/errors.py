@@ -1,8 +1,8 @@
 """The catalogue of errors that callers see: each a gRPC status, with google.rpc details where they help.
 
 PublicError ← InvalidArgument, NotFound, Unauthenticated, Overloaded, DeadlineExceeded, FailedPrecondition, Unavailable,
-Internal. Anything else that is raised is a fault of this service: it is logged, and the caller sees Internal without its
-text.
+Internal. Anything else that is raised is a fault of this service: it is logged, and the caller sees Internal without
+its text.
 """
 
 from collections.abc import Sequence
@@ -54,12 +54,6 @@ class NotFound(PublicError):
     """What was asked for does not exist."""
 
     code = grpc.StatusCode.NOT_FOUND
-
-    @classmethod
-    def named(cls, field: str, name: str, reason: str) -> "NotFound":
-        """What a field names does not exist. `reason` is for programs, for example ITEM_NOT_FOUND."""
-        info = error_details_pb2.ErrorInfo(reason=reason, domain="ai.hybrid", metadata={field: name})
-        return cls(f"{field}: {name!r} does not exist", [info])
 
 
 class Unauthenticated(PublicError):

@@ -47,5 +47,5 @@ def shaped(error: Exception) -> PublicError:
         _LOG.error("call failed", exc_info=error)
         error = Internal("internal error")
     content = httpbody_pb2.HttpBody(content_type="application/json", data=document(error))
-    error.details = [*error.details, content]
+    error.details = (*error.details, content)
     return error

@@ -17,7 +17,7 @@ from hybrid_ai.services.assistant import (
     MAX_TOKENS,
 )
 from hybrid_ai.services.openai_errors import Refused
-from hybrid_ai.services.text import MAX_TEXT_CHARACTERS, MAX_TEXTS
+from hybrid_ai.services.text_checks import MAX_TEXT, MAX_TEXTS
 
 MAX_STOPS, MAX_STOP = 4, 64
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
@@ -129,8 +129,8 @@ def embeddings_request(data: bytes) -> EmbeddingsRequest:
     for index, text in enumerate(texts):
         if isinstance(text, int | list):
             raise Refused([("input", "has tokens; only text is taken, for models have different tokens")])
-        if not isinstance(text, str) or not 1 <= len(text) <= MAX_TEXT_CHARACTERS:
-            raise Refused([(f"input[{index}]", f"a text of 1 to {MAX_TEXT_CHARACTERS} characters is needed")])
+        if not isinstance(text, str) or not 1 <= len(text) <= MAX_TEXT:
+            raise Refused([(f"input[{index}]", f"a text of 1 to {MAX_TEXT} characters is needed")])
     form = read.take("encoding_format", "float", "float or base64", lambda value: value in ("float", "base64"))
     dimensions = read.integer("dimensions", DIMENSIONS, 1, DIMENSIONS)
     return EmbeddingsRequest(read.model(), texts, form == "base64", dimensions)

@@ -134,7 +134,7 @@ class RecommendService(recommend_service_pb2_grpc.RecommendServiceServicer):
             raise InvalidArgument(violations)
         position = self._catalogue.positions.get(item)
         if position is None:
-            raise NotFound.named("item_id", item, "ITEM_NOT_FOUND")
+            raise NotFound(f"item_id: {item!r} does not exist", reason="ITEM_NOT_FOUND")
         return position
 
     def _item(self, position: int) -> pb.CatalogueItem:
