@@ -3,6 +3,7 @@
 //! Each benchmark pins the proxy under test to core 0 and the load with a fast upstream to core 1,
 //! runs its contestants in alternating rounds (forward, reverse, forward) and reports medians.
 
+mod ai;
 mod ai_call;
 mod ai_load;
 mod call_load;
@@ -33,7 +34,7 @@ pub use report::{Better, Metric, Row, Table};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Which benchmarks to run: proxy, tunnel, ai-call, transcode, calls, streams,
-    /// slow-readers, reload. None: all of them.
+    /// slow-readers, reload, embed, health, answer, search, overload, memory. None: all of them.
     names: Vec<String>,
     /// Also write the figures as JSON: a list of {bench, case, metric, unit, value, peer, peer_value, ratio}.
     #[arg(long, value_name = "FILE")]
@@ -53,6 +54,7 @@ pub struct Args {
 /// How long to measure.
 #[derive(Debug, Clone, Copy)]
 struct Plan {
+    quick: bool,
     rounds: usize,
     round: Duration,
     idle_tunnels: usize,
@@ -69,6 +71,12 @@ const BENCHES: &[(&str, Bench)] = &[
     ("streams", streams::run),
     ("slow-readers", streams::slow_readers),
     ("reload", reload::run),
+    ("embed", ai::embed),
+    ("health", ai::health),
+    ("answer", ai::answer),
+    ("search", ai::search),
+    ("overload", ai::overload),
+    ("memory", ai::memory),
 ];
 
 /// Runs the chosen benchmarks, prints their tables and writes the JSON file. Blocks its thread.
@@ -84,9 +92,9 @@ pub fn run(args: &Args) -> Result<()> {
     contestants::build(&["gateway", "xtask"])?;
     let plan = if args.quick {
         println!("Quick rounds: good for a first look, too short to quote.");
-        Plan { rounds: 3, round: Duration::from_secs(2), idle_tunnels: 1000 }
+        Plan { quick: true, rounds: 3, round: Duration::from_secs(2), idle_tunnels: 1000 }
     } else {
-        Plan { rounds: 21, round: Duration::from_secs(1), idle_tunnels: 3000 }
+        Plan { quick: false, rounds: 21, round: Duration::from_secs(1), idle_tunnels: 3000 }
     };
     let mut rows = Vec::new();
     for (name, bench) in chosen {
