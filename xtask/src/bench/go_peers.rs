@@ -69,8 +69,8 @@ fn build(folder: &Path) -> Result<PathBuf> {
         let file = folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file());
         let mut command = Command::new(file.with_context(|| format!("{name} is not there"))?);
         let output = command.args(arguments).current_dir(&module).env("PATH", &path).output()?;
-        let says = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{name} {}: {}", arguments.join(" "), says.trim());
+        let says = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+        ensure!(output.status.success(), "`{name} {}` failed: {says}", arguments[0]);
         Ok(())
     };
     let set = set.to_string_lossy();
