@@ -170,6 +170,9 @@ test("the OpenAPI document describes every route of the API", async (t) => {
   const { url, app } = await startService(t);
   const document = (await (await fetch(`${url}/api/openapi.json`)).json()) as any;
   assert.deepEqual(Object.keys(document.paths).sort(), [
+    "/api/catalogue",
+    "/api/catalogue/{id}",
+    "/api/catalogue/{id}/interactions",
     "/api/changes",
     "/api/notes",
     "/api/notes/{id}",

@@ -9,11 +9,12 @@ import * as grpc from "@grpc/grpc-js";
 import { HocuspocusProvider, HocuspocusProviderWebsocket } from "@hocuspocus/provider";
 import { RecommendService, SearchService } from "@hybrid/contracts";
 import { addService, type Implementation } from "@hybrid/contracts/grpc";
-import { decodeJwt, SignJWT } from "jose";
+import { SignJWT } from "jose";
 import { WebSocket } from "ws";
 import { createApp } from "../src/app.ts";
 import { readConfig } from "../src/config.ts";
 import { createLog } from "../src/log.ts";
+import { recommender } from "./recommender.ts";
 
 export const SECRET = "the secret that the tests share, 32 bytes and more";
 const DEADLINE_MS = 10_000;
@@ -158,53 +159,6 @@ export type Indexed = {
   document: any;
   metadata: grpc.Metadata;
 };
-
-export const FILMS = [
-  { id: "318", title: "The Shawshank Redemption", year: 1994, genres: ["Crime", "Drama"], likes: 30 },
-  { id: "1", title: "Toy Story", year: 1995, genres: ["Animation", "Comedy"], likes: 20 },
-  { id: "3114", title: "Toy Story 2", year: 1999, genres: ["Animation", "Comedy"], likes: 10 },
-  { id: "77", title: "Untitled", year: 0, genres: [], likes: 0 },
-];
-
-/** Python's recommendations: four films in pages of two; recommends what was not touched, and says because of what. */
-function recommender() {
-  const recorded: { person: string; key: string; itemId: string; kind: number }[] = [];
-  const behaviour = { delay: (): Promise<void> | undefined => undefined, fail: (): object | undefined => undefined };
-  const personOf = (metadata: grpc.Metadata) => decodeJwt(String(metadata.get("x-hybrid-on-behalf-of")[0])).sub!;
-  const answer = async () => {
-    await behaviour.delay();
-    const failure = behaviour.fail();
-    if (failure) throw failure;
-  };
-  const service: Implementation<typeof RecommendService> = {
-    listItems: async ({ pageToken }) => {
-      await answer();
-      const start = Number(pageToken || 0);
-      const nextPageToken = start + 2 < FILMS.length ? String(start + 2) : "";
-      return { items: FILMS.slice(start, start + 2), nextPageToken, totalSize: FILMS.length };
-    },
-    recommend: async ({ limit }, { metadata }) => {
-      await answer();
-      const mine = recorded.filter(({ person }) => person === personOf(metadata)).map(({ itemId }) => itemId);
-      const items = FILMS.filter(({ id }) => !mine.includes(id)).slice(0, limit);
-      const [reason, becauseItemId] = mine.length > 0 ? [1, mine.at(-1)!] : [3, ""];
-      const recommendations = items.map((item) => ({ item, score: 1, reason, becauseItemId }));
-      return { recommendations, basedOn: mine.length };
-    },
-    recordInteraction: async function* (requests, { metadata }) {
-      for await (const { key, itemId, kind } of requests) {
-        await answer();
-        const person = personOf(metadata);
-        const repeatedKey = recorded.some((one) => one.person === person && one.key === key);
-        if (!repeatedKey) recorded.push({ person, key, itemId, kind });
-        yield { key, repeatedKey };
-      }
-    },
-    getItem: async () => ({}),
-    listSimilarItems: async () => ({}),
-  };
-  return { recorded, behaviour, service };
-}
 
 /** Python's side of the contract: records what it is sent, and answers as it is told. */
 export async function startPython(t: TestContext, port = 0) {

@@ -1,7 +1,7 @@
-"""The AI service: embeddings, retrieval, answers and chat over gRPC.
+"""The AI service: embeddings, retrieval, answers, chat, recommendations and forecasts over gRPC.
 
-Layers, each importing only those before it: config, errors, telemetry, identity ← models ← serving ← store ←
-services ← server. `server` alone composes.
+Layers, each importing only those before it: config, errors, telemetry, identity ← models ← serving ← store, recommend,
+forecast ← services ← server. `server` alone composes.
 """
 
 import os
