@@ -16,6 +16,11 @@ BAD = {
     "AI_CHAT_LOAD": ("never", "lazy, background"),
     "AI_DOCUMENTS_DIR": ("/does/not/exist", "a folder"),
     "AI_OPENAI_BASE_URL": ("localhost:9", "http://"),
+    "AI_EXTRACT_FETCH": ("yes", "off, on"),
+    "AI_EXTRACT_FETCH_ALLOW": ("10.0.0.1/8", "networks, for example"),
+    "AI_EXTRACT_MEGABYTES": ("255", "from 256"),
+    "AI_PROCESSES": ("0", "from 1 to 64"),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("localhost:4317", "http://"),
     "LOG_FORMAT": ("xml", "human, json"),
     "LOG_LEVEL": ("loud", "debug"),
 }

@@ -69,6 +69,7 @@ def test_classify_holds_its_limits_from_both_sides(service: Running) -> None:
         "labels[1].name",
     ]
     assert invalid(lambda: classify(service, ["a"], "x", "x")) == ["labels[1].name"]
+    assert invalid(lambda: classify(service, ["a" * 32_768] * 32 + ["a"], "x", "y")) == ["texts"]
 
 
 def test_moderate_flags_insults_and_says_what_it_knows(service: Running) -> None:
@@ -85,6 +86,8 @@ def test_moderate_holds_its_limits_from_both_sides(service: Running) -> None:
     assert invalid(lambda: moderate(service)) == ["texts"]
     assert invalid(lambda: moderate(service, *["a"] * 65)) == ["texts"]
     assert invalid(lambda: moderate(service, "a", "", "a" * 32_769)) == ["texts[1]", "texts[2]"]
+    assert len(moderate(service, *["a" * 32_768] * 32)) == 32
+    assert invalid(lambda: moderate(service, *["a" * 32_768] * 32, "a")) == ["texts"]
 
 
 def test_moderate_does_not_wait_for_bulk_work(service: Running) -> None:

@@ -14,8 +14,9 @@ from hybrid_ai.serving.caller import Caller, Priority
 P = TypeVar("P")
 R = TypeVar("R")
 
-# Works of one batch are padded to the longest: only works of one class of length go together.
-LENGTH_CLASSES = (16, 32, 64, 128, 256, 1 << 30)
+# Works of one batch are padded to the longest: only works of one class of length go together. A class spans 16 tokens,
+# or a sixth: wider ones pad more than batches save, narrower ones make batches of few.
+LENGTH_CLASSES = (16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 1 << 30)
 
 
 def length_class(cost: int) -> int:
