@@ -1,5 +1,5 @@
 // Turns a generated service description into a typed @grpc/grpc-js client or server
-// implementation: unary and server-streaming methods, which are all that the contracts use.
+// implementation: unary and server-streaming methods. Those with a stream of requests are left out; nobody here calls them.
 import {
   create,
   type DescMethod,
@@ -23,8 +23,13 @@ type Method<M> =
       ? (request: MessageInitShape<I>, options: CallOptions) => AsyncIterable<MessageShape<O>>
       : never;
 
-/** A client of service S: one method for each of the contract's. */
-export type Client<S extends DescService> = { [K in keyof S["method"]]: Method<S["method"][K]> };
+/** The names of S's methods whose request is one message. */
+type Served<S extends DescService> = {
+  [K in keyof S["method"]]: Method<S["method"][K]> extends never ? never : K;
+}[keyof S["method"]];
+
+/** A client of service S: one function for each of its methods. */
+export type Client<S extends DescService> = { [K in Served<S>]: Method<S["method"][K]> };
 
 type Handler<M> =
   M extends DescMethodUnary<infer I, infer O>
@@ -37,17 +42,20 @@ type Handler<M> =
       : never;
 
 /** An implementation of service S. Throw `{ code, details }` for a gRPC status. */
-export type Implementation<S extends DescService> = { [K in keyof S["method"]]: Handler<S["method"][K]> };
+export type Implementation<S extends DescService> = { [K in Served<S>]: Handler<S["method"][K]> };
+
+const served = (service: DescService) =>
+  service.methods.filter(({ methodKind }) => methodKind === "unary" || methodKind === "server_streaming");
 
 /** The grpc-js description of a service. */
 export function serviceDefinition(service: DescService): grpc.ServiceDefinition {
-  return Object.fromEntries(service.methods.map((method) => [method.localName, methodDefinition(method)]));
+  return Object.fromEntries(served(service).map((method) => [method.localName, methodDefinition(method)]));
 }
 
 /** A client that calls the service over the given channel's connection. */
 export function createClient<S extends DescService>(service: S, connection: grpc.Client): Client<S> {
   return Object.fromEntries(
-    service.methods.map((method) => {
+    served(service).map((method) => {
       const call = method.methodKind === "unary" ? callUnary : callServerStreaming;
       return [method.localName, (request: object, options: CallOptions) => call(connection, method, request, options)];
     }),
@@ -57,7 +65,7 @@ export function createClient<S extends DescService>(service: S, connection: grpc
 /** Adds an implementation of the service to a grpc-js server. */
 export function addService<S extends DescService>(server: grpc.Server, service: S, implementation: Implementation<S>) {
   const handlers = implementation as Record<string, (request: unknown, call: unknown) => unknown>;
-  const entries = service.methods.map((method) => {
+  const entries = served(service).map((method) => {
     const handler = handlers[method.localName]!;
     return [method.localName, method.methodKind === "unary" ? serveUnary(handler) : serveStreaming(handler)];
   });
@@ -68,8 +76,8 @@ function methodDefinition(method: DescMethod): grpc.MethodDefinition<object, obj
   const { input, output } = method;
   return {
     path: `/${method.parent.typeName}/${method.name}`,
-    requestStream: method.methodKind === "client_streaming" || method.methodKind === "bidi_streaming",
-    responseStream: method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming",
+    requestStream: false,
+    responseStream: method.methodKind === "server_streaming",
     requestSerialize: (message) => Buffer.from(toBinary(input, create(input, message as never))),
     requestDeserialize: (bytes) => fromBinary(input, bytes),
     responseSerialize: (message) => Buffer.from(toBinary(output, create(output, message as never))),
