@@ -1,6 +1,6 @@
 // Turns a generated service description into a typed @grpc/grpc-js client or server
-// implementation: unary, server-streaming and bidirectional methods, which are all that the
-// services here use.
+// implementation: unary, server-streaming and bidirectional methods. Those whose stream of requests has one answer are
+// left out; nobody here calls them.
 import {
   create,
   type DescMethod,
@@ -27,8 +27,13 @@ type Method<M> =
         ? (requests: Iterable<MessageInitShape<I>>, options: CallOptions) => AsyncIterable<MessageShape<O>>
         : never;
 
-/** A client of service S: one method for each of the contract's. */
-export type Client<S extends DescService> = { [K in keyof S["method"]]: Method<S["method"][K]> };
+/** The names of S's methods that are served and called here. */
+type Served<S extends DescService> = {
+  [K in keyof S["method"]]: Method<S["method"][K]> extends never ? never : K;
+}[keyof S["method"]];
+
+/** A client of service S: one function for each of its methods. */
+export type Client<S extends DescService> = { [K in Served<S>]: Method<S["method"][K]> };
 
 type Handler<M> =
   M extends DescMethodUnary<infer I, infer O>
@@ -45,18 +50,20 @@ type Handler<M> =
           ) => AsyncIterable<MessageInitShape<O>>
         : never;
 
-/** An implementation of service S. Throw `{ code, details }` for a gRPC status. */
-export type Implementation<S extends DescService> = { [K in keyof S["method"]]: Handler<S["method"][K]> };
+/** An implementation of service S; a method that is left out is UNIMPLEMENTED. Throw `{ code, details }` for a status. */
+export type Implementation<S extends DescService> = { [K in Served<S>]?: Handler<S["method"][K]> };
+
+const served = (service: DescService) => service.methods.filter(({ methodKind }) => methodKind !== "client_streaming");
 
 /** The grpc-js description of a service. */
 export function serviceDefinition(service: DescService): grpc.ServiceDefinition {
-  return Object.fromEntries(service.methods.map((method) => [method.localName, methodDefinition(method)]));
+  return Object.fromEntries(served(service).map((method) => [method.localName, methodDefinition(method)]));
 }
 
 /** A client that calls the service over the given channel's connection. */
 export function createClient<S extends DescService>(service: S, connection: grpc.Client): Client<S> {
   return Object.fromEntries(
-    service.methods.map((method) => {
+    served(service).map((method) => {
       const call = CALLS[method.methodKind as keyof typeof CALLS];
       return [method.localName, (request: never, options: CallOptions) => call(connection, method, request, options)];
     }),
@@ -68,11 +75,14 @@ const CALLS = { unary: callUnary, server_streaming: callServerStreaming, bidi_st
 /** Adds an implementation of the service to a grpc-js server. */
 export function addService<S extends DescService>(server: grpc.Server, service: S, implementation: Implementation<S>) {
   const handlers = implementation as Record<string, (request: unknown, call: unknown) => unknown>;
-  const entries = service.methods.map((method) => {
-    const handler = handlers[method.localName]!;
-    if (method.methodKind === "unary") return [method.localName, serveUnary(handler)];
-    return [method.localName, serveStreaming(handler, method.methodKind === "bidi_streaming")];
-  });
+  const entries: [string, grpc.UntypedHandleCall][] = [];
+  for (const method of served(service)) {
+    const handler = handlers[method.localName];
+    if (!handler) continue;
+    const unary = method.methodKind === "unary";
+    const streaming = () => serveStreaming(handler, method.methodKind === "bidi_streaming");
+    entries.push([method.localName, unary ? serveUnary(handler) : streaming()]);
+  }
   server.addService(serviceDefinition(service), Object.fromEntries(entries));
 }
 
@@ -80,8 +90,8 @@ function methodDefinition(method: DescMethod): grpc.MethodDefinition<object, obj
   const { input, output } = method;
   return {
     path: `/${method.parent.typeName}/${method.name}`,
-    requestStream: method.methodKind === "client_streaming" || method.methodKind === "bidi_streaming",
-    responseStream: method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming",
+    requestStream: method.methodKind === "bidi_streaming",
+    responseStream: method.methodKind !== "unary",
     requestSerialize: (message) => Buffer.from(toBinary(input, create(input, message as never))),
     requestDeserialize: (bytes) => fromBinary(input, bytes),
     responseSerialize: (message) => Buffer.from(toBinary(output, create(output, message as never))),

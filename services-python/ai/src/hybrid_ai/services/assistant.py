@@ -84,9 +84,14 @@ class AssistantService(assistant_service_pb2_grpc.AssistantServiceServicer):
     async def _extract(
         self, request: pb.AnswerRequest, passages: list[Found], notice: str = ""
     ) -> AsyncGenerator[pb.AnswerResponse, None]:
-        """With a notice the citations were sent before."""
+        """With a notice the citations were sent before; else they come as soon as an answer is certain."""
+        cited = bool(notice)
+        if passages and not cited and await self._extractor.holds(request.question, passages[0].text):
+            cited = True
+            for event in _citations(passages):
+                yield event
         sentences = await self._extractor.extract(request.question, [passage.text for passage in passages])
-        if sentences and not notice:
+        if sentences and not cited:
             for event in _citations(passages):
                 yield event
         for position, sentence in enumerate(sentences):

@@ -49,6 +49,11 @@ class Extractor:
         chosen = [sentence for sentence in best[:MAX_SENTENCES] if sentence.score >= floor]
         return sorted(chosen, key=lambda sentence: (sentence.passage, passages[sentence.passage].find(sentence.text)))
 
+    async def holds(self, question: str, passage: str) -> bool:
+        """Whether the passage has a sentence that `extract` would choose: known sooner than which ones all are."""
+        best = await self.score(question, [passage])
+        return bool(best) and best[0].score >= THRESHOLD
+
     async def score(self, question: str, passages: Sequence[str]) -> list[Sentence]:
         """Every different sentence of the passages with its score, best first."""
         places: dict[str, int] = {}

@@ -152,11 +152,7 @@ def _acl(connection: sqlite3.Connection, subjects: Subjects) -> int:
     row = connection.execute("SELECT id FROM acls WHERE subjects = ?", (name,)).fetchone()
     if row:
         return int(row[0])
-    acl = int(connection.execute("INSERT INTO acls (subjects) VALUES (?)", (name,)).lastrowid or 0)
-    connection.executemany(
-        "INSERT INTO acl_subjects (subject, acl) VALUES (?, ?)", [(subject, acl) for subject in subjects]
-    )
-    return acl
+    return int(connection.execute("INSERT INTO acls (subjects) VALUES (?)", (name,)).lastrowid or 0)
 
 
 _ROWS = (

@@ -28,8 +28,10 @@ CREATE TRIGGER passage_added AFTER INSERT ON passages BEGIN
 CREATE TRIGGER passage_removed AFTER DELETE ON passages BEGIN
     INSERT INTO words (words, rowid, title, text) VALUES ('delete', old.id, old.title, old.text); END;
 """
-# Vectors get a table of their own; those that are there were computed by the only model of that time.
+# Vectors get a table of their own; those that are there were computed by the only model of that time. Who may read what
+# is decided in memory, for both halves of the retrieval.
 _SECOND = """
+DROP TABLE acl_subjects;
 CREATE TABLE models (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE vectors (
     passage INTEGER PRIMARY KEY, document INTEGER NOT NULL, model INTEGER NOT NULL REFERENCES models,
