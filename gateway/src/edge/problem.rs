@@ -111,7 +111,7 @@ pub struct Problem {
     errors: Vec<FieldError>,
     retry_after: Option<u64>,
     allow: Option<String>,
-    content: Option<(HeaderValue, Bytes)>,
+    content: Option<Box<(HeaderValue, Bytes)>>,
 }
 
 /// How the caller wants errors.
@@ -203,7 +203,7 @@ impl Problem {
     /// Puts content of the upstream's own in the document's place, over HTTP.
     #[must_use]
     pub fn with_content(mut self, content_type: HeaderValue, data: Bytes) -> Self {
-        self.content = Some((content_type, data));
+        self.content = Some(Box::new((content_type, data)));
         self
     }
 
@@ -237,7 +237,8 @@ impl Problem {
 
     fn http(&self, request_id: &HeaderValue) -> Response<Body> {
         let document = || self.document(request_id.to_str().unwrap_or_default()).into();
-        let (content_type, body) = self.content.clone().unwrap_or_else(|| (PROBLEM_JSON, document()));
+        let (content_type, body) =
+            self.content.as_deref().cloned().unwrap_or_else(|| (PROBLEM_JSON, document()));
         let mut response = Response::new(Body::full(body));
         *response.status_mut() =
             StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
