@@ -23,7 +23,10 @@ async def main() -> None:
         results = failure.results
     for case in results:
         words = {"behavior": case.behavior.value, "close": case.behavior_close.value}
-        print(json.dumps({"case": case.case_id} | words | {"result": case.result, "resultClose": case.result_close}), flush=True)
+        print(
+            json.dumps({"case": case.case_id} | words | {"result": case.result, "resultClose": case.result_close}),
+            flush=True,
+        )
 
 
 asyncio.run(main())
