@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 /// All scopes that the demo's users have.
-pub const ALL_SCOPES: &str = "notes text.embed assistant.chat";
+pub use xtask::token::SCOPES as ALL_SCOPES;
 
 /// The claims of a token that is valid for an hour.
 pub fn claims(subject: &str, scope: &str) -> Value {
