@@ -45,13 +45,15 @@ pub struct Decoder {
     piece: Bytes,
     /// The beginning of a message that goes on in the piece or after it, header included. Stands before the piece.
     partial: BytesMut,
+    /// The piece is a copy of its own.
+    detached: bool,
     limit: u64,
 }
 
 impl Decoder {
     /// For messages of at most `limit` bytes.
     pub fn new(limit: u64) -> Self {
-        Self { piece: Bytes::new(), partial: BytesMut::new(), limit }
+        Self { piece: Bytes::new(), partial: BytesMut::new(), detached: false, limit }
     }
 
     /// Takes the next piece of the body.
@@ -61,12 +63,14 @@ impl Decoder {
             self.partial.extend_from_slice(&self.piece);
         }
         self.piece = piece;
+        self.detached = false;
     }
 
     /// Copies what is held, so that it keeps no buffer that is larger than itself.
     pub fn detach(&mut self) {
-        if !self.piece.is_empty() {
+        if !self.detached {
             self.piece = Bytes::copy_from_slice(&self.piece);
+            self.detached = true;
         }
     }
 

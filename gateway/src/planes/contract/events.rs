@@ -11,7 +11,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
 };
 use tokio::{task::AbortHandle, time::Sleep};
@@ -57,7 +57,7 @@ impl Shared {
                 && source.given
                 && let Some(messages) = &mut source.messages
             {
-                messages.set_aside();
+                messages.set_aside(&mut Context::from_waker(Waker::noop()));
             }
         }
     }
@@ -249,7 +249,13 @@ impl http_body::Body for Events {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        ready!(self.unsent.poll_room(cx));
+        if self.unsent.poll_room(cx).is_pending() {
+            // What comes meanwhile is set aside as it comes.
+            if let Some(messages) = &mut self.source.lock().messages {
+                messages.set_aside(cx);
+            }
+            return Poll::Pending;
+        }
         self.poll_source(cx);
         self.poll_timer(cx);
         if !self.buffer.is_empty() || !self.content.is_empty() {

@@ -114,12 +114,12 @@ impl Messages {
         }
     }
 
-    /// For a client that does not read: what waits for it is kept in as little memory as it can be. Only after a
-    /// message was given out, and before the next poll.
-    pub(super) fn set_aside(&mut self) {
+    /// For a client that does not read: what waits for it is kept in as little memory as it can be. `cx` is woken
+    /// for what comes next, in the place of whoever polled last.
+    pub(super) fn set_aside(&mut self, cx: &mut Context<'_>) {
         if let State::Open(frames) = &mut self.state {
             frames.decoder.detach();
-            frames.body.set_aside();
+            frames.body.set_aside(cx);
         }
     }
 

@@ -10,7 +10,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use std::{
     pin::Pin,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
 };
 
 /// A response's body; the call counts as in flight until it is dropped, which resets what has not ended.
@@ -36,11 +36,10 @@ impl LeasedBody {
     /// Small frames are slices of read buffers that a connection's streams share: a few that wait keep buffers of many
     /// times their size. The window is not given back, so there is never more here than a window's worth.
     ///
-    /// Only between an answer of data and the next poll: nobody is woken for what comes now.
-    pub fn set_aside(&mut self) {
-        let mut cx = Context::from_waker(Waker::noop());
+    /// `cx` is woken for what comes next, in the place of whoever polled the body last.
+    pub fn set_aside(&mut self, cx: &mut Context<'_>) {
         while !self.data_ended && self.failed.is_none() {
-            match self.stream.poll_data(&mut cx) {
+            match self.stream.poll_data(cx) {
                 Poll::Ready(Some(Ok(data))) => self.aside.extend_from_slice(&data),
                 Poll::Ready(Some(Err(error))) => self.failed = Some(error),
                 Poll::Ready(None) => self.data_ended = true,

@@ -11,7 +11,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
 };
 use tokio::{task::AbortHandle, time::Sleep};
@@ -79,7 +79,7 @@ impl Held {
             if now >= since + STALLED
                 && let Some(body) = &mut state.body
             {
-                body.set_aside();
+                body.set_aside(&mut Context::from_waker(Waker::noop()));
             }
         }
         // Past the deadline, one who reads is told of it.
