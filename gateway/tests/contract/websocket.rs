@@ -1,6 +1,7 @@
 //! Streaming methods over WebSockets: frames and messages, how they end, and every way it can go wrong.
 
 use crate::lab;
+use crate::lab::sockets::{closed, hear, hear_json, say};
 use crate::lab::{Sample, Seen};
 use crate::support;
 use crate::support::{Edge, get, open, read_head, token, until, within, within_50_ms};
@@ -36,32 +37,6 @@ async fn connect_with(edge: &Edge, path: &str, headers: &[(&'static str, &str)])
 
 async fn connect(edge: &Edge, path: &str) -> Socket {
     connect_with(edge, path, &[]).await
-}
-
-async fn say(socket: &mut Socket, text: &str) {
-    within(socket.send(Message::text(text))).await.unwrap();
-}
-
-/// The next frame that is not about the connection.
-async fn hear(socket: &mut Socket) -> Message {
-    loop {
-        match within(socket.next()).await.unwrap().unwrap() {
-            Message::Ping(_) | Message::Pong(_) => {}
-            frame => return frame,
-        }
-    }
-}
-
-async fn hear_json(socket: &mut Socket) -> Value {
-    serde_json::from_str(hear(socket).await.to_text().unwrap()).unwrap()
-}
-
-/// The code of the next frame, which closes.
-async fn closed(socket: &mut Socket) -> u16 {
-    match hear(socket).await {
-        Message::Close(Some(frame)) => frame.code.into(),
-        other => panic!("expected a close frame, not {other:?}"),
-    }
 }
 
 /// The problem in the last frame before the close, and the code.

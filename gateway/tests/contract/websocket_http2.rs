@@ -2,16 +2,17 @@
 
 use crate::lab;
 use crate::lab::Seen;
+use crate::lab::sockets::{closed, hear, hear_json, say};
 use crate::support::{
     self, Edge,
     http2::{ByHand, Client},
     token, until, within, within_50_ms,
 };
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use http_body_util::BodyExt;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -31,30 +32,6 @@ async fn edge(more: &str) -> (Edge, support::Upstream, Arc<Seen>) {
 
 async fn open(client: &mut Client, path: &str) -> Socket {
     WebSocketStream::from_raw_socket(client.open(path, &[]).await, Role::Client, None).await
-}
-
-async fn say(socket: &mut Socket, text: &str) {
-    within(socket.send(Message::text(text))).await.unwrap();
-}
-
-async fn hear(socket: &mut Socket) -> Message {
-    loop {
-        match within(socket.next()).await.unwrap().unwrap() {
-            Message::Ping(_) | Message::Pong(_) => {}
-            frame => return frame,
-        }
-    }
-}
-
-async fn hear_json(socket: &mut Socket) -> Value {
-    serde_json::from_str(hear(socket).await.to_text().unwrap()).unwrap()
-}
-
-async fn closed(socket: &mut Socket) -> u16 {
-    match hear(socket).await {
-        Message::Close(Some(frame)) => frame.code.into(),
-        other => panic!("expected a close frame, not {other:?}"),
-    }
 }
 
 #[tokio::test]

@@ -200,6 +200,15 @@ impl Events {
         }
     }
 
+    /// What is there to be written: raw content, or what its form made of messages.
+    fn hand_out(&mut self) -> Bytes {
+        let content = std::mem::take(&mut self.content);
+        if !content.is_empty() {
+            return self.unsent.hand_out(content);
+        }
+        self.unsent.hand_out(std::mem::take(&mut self.buffer))
+    }
+
     fn poll_timer(&mut self, cx: &mut Context<'_>) {
         while !self.ended && self.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
@@ -221,17 +230,6 @@ impl Events {
     fn next_moment(&self) -> Instant {
         let limits = &self.endpoint.limits;
         (self.last_sent + limits.heartbeat).min(self.last_message + limits.stream_idle).min(self.deadline)
-    }
-}
-
-impl Events {
-    /// What is there, of both kinds raw content first: the end of a stream of it has no form.
-    fn hand_out(&mut self) -> Bytes {
-        let content = std::mem::take(&mut self.content);
-        if !content.is_empty() {
-            return self.unsent.hand_out(content);
-        }
-        self.unsent.hand_out(std::mem::take(&mut self.buffer))
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // A panic is a test's failure.
 
 pub mod odd;
+pub mod sockets;
 pub mod streams;
 
 use crate::support::{self, AI_SECRET, SECRET, Upstream};
