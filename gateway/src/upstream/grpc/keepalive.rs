@@ -45,3 +45,50 @@ impl Keepalive {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use std::future::poll_fn;
+
+    /// How long it takes until a peer that never answers is found dead, if it is within an hour.
+    async fn silent(busy: bool) -> Option<Duration> {
+        let (ours, _theirs) = tokio::io::duplex(1 << 16);
+        let (_sender, mut connection) = h2::client::Builder::new().handshake::<_, Bytes>(ours).await.unwrap();
+        let mut keepalive = Keepalive::new(connection.ping_pong());
+        let began = Instant::now();
+        let dead = poll_fn(|cx| {
+            let _ = Pin::new(&mut connection).poll(cx);
+            keepalive.poll_dead(cx, busy)
+        });
+        let dead = tokio::time::timeout(Duration::from_secs(3600), dead).await;
+        dead.is_ok().then(|| began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_is_gone_without_a_word_is_noticed_while_calls_wait_for_it() {
+        let noticed = silent(true).await.unwrap();
+        assert!((INTERVAL + TIMEOUT..INTERVAL + TIMEOUT * 2).contains(&noticed), "{noticed:?}");
+        assert_eq!(silent(false).await, None, "nobody waits");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_answers_is_pinged_again_and_lives() {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        tokio::spawn(async move {
+            let mut server = h2::server::handshake(theirs).await.unwrap();
+            while server.accept().await.is_some() {}
+        });
+        let (_sender, mut connection) = h2::client::Builder::new().handshake::<_, Bytes>(ours).await.unwrap();
+        let mut keepalive = Keepalive::new(connection.ping_pong());
+        let dead = poll_fn(|cx| {
+            let _ = Pin::new(&mut connection).poll(cx);
+            keepalive.poll_dead(cx, true)
+        });
+        assert!(
+            tokio::time::timeout(Duration::from_secs(3600), dead).await.is_err(),
+            "it answered every ping"
+        );
+    }
+}
