@@ -24,6 +24,7 @@ pub mod planes;
 pub mod upstream;
 
 mod admin;
+mod background;
 mod front;
 mod listen;
 mod pages;

@@ -1,15 +1,19 @@
 //! Reload: reads the file again and swaps everything built from it at once. A bad file changes nothing.
 
 use crate::{
-    config,
+    background, config,
     snapshot::{Lasting, Snapshot},
 };
 use arc_swap::ArcSwap;
 use std::{
     path::PathBuf,
     sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
 };
 use tokio::sync::Mutex;
+
+/// Requests that go on for longer than this free the configuration that they began with.
+const RETIRED: Duration = Duration::from_secs(60);
 
 /// Reloads the configuration of a running gateway.
 pub(crate) struct Reloader {
@@ -43,11 +47,11 @@ impl Reloader {
         let _turn = self.turn.lock().await;
         let me = Arc::clone(self);
         // Compiling large contracts takes a while; requests go on meanwhile.
-        let built = tokio::task::spawn_blocking(move || me.build()).await;
+        let built = background::run("reload", move || me.build()).await;
         let built = built.unwrap_or_else(|error| Err(error.to_string()));
         let result = built.map(|(new, ignored)| {
             new.upstreams.start();
-            self.current.store(Arc::new(new));
+            tokio::spawn(retire(self.current.swap(Arc::new(new))));
             ignored
         });
         let counter = &self.lasting.metrics.reloads[usize::from(result.is_err())];
@@ -66,6 +70,18 @@ impl Reloader {
         let ignored = at_next_start(&old.config, &config);
         let new = Snapshot::build(config, &self.lasting, Some(&old))?;
         Ok((new, ignored))
+    }
+}
+
+/// Frees what nobody uses any more. Of large contracts that takes milliseconds, and else the last request to hold them
+/// would wait for it.
+async fn retire(old: Arc<Snapshot>) {
+    let until = Instant::now() + RETIRED;
+    while Arc::strong_count(&old) > 1 && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    if let Err(error) = background::run("retire", move || drop(old)).await {
+        tracing::warn!(%error, "the old configuration was freed among requests");
     }
 }
 
