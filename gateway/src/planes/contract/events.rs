@@ -26,7 +26,8 @@ const BREAK_OFF: Duration = Duration::from_millis(20);
 /// The upstream's stream, within reach of the one who looks whether the client reads.
 ///
 /// A body that nobody polls cannot watch its own time: a client that stops reading would hold the upstream's work
-/// for as long as it likes. The watch holds no stream; it only ends one.
+/// for as long as it likes. The watch holds no stream: it sets aside what came for a client that does
+/// not read, and ends what waited for too long.
 struct Shared(Mutex<Source>);
 
 struct Source {

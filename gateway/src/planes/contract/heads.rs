@@ -1,12 +1,11 @@
 //! Watches length-prefixed messages that pass as they are: it reads their heads, and neither copies nor keeps content.
 
-/// Flags, and the length of what follows.
-const HEAD: usize = 5;
+use transcode::envelope::HEADER;
 
 /// Where in a stream of messages one is.
 pub(super) struct Heads {
     limit: u64,
-    head: [u8; HEAD],
+    head: [u8; HEADER],
     /// How much of a head has passed.
     begun: usize,
     /// How much of a message's content is to come.
@@ -16,7 +15,7 @@ pub(super) struct Heads {
 impl Heads {
     /// For messages of at most `limit` bytes.
     pub(super) fn new(limit: u64) -> Self {
-        Self { limit, head: [0; HEAD], begun: 0, left: 0 }
+        Self { limit, head: [0; HEADER], begun: 0, left: 0 }
     }
 
     /// Whether a message has begun and not ended.
@@ -32,17 +31,17 @@ impl Heads {
             self.left -= content as u64;
             rest = &rest[content..];
             let before = piece.len() - rest.len();
-            let part = rest.len().min(HEAD - self.begun);
+            let part = rest.len().min(HEADER - self.begun);
             self.head[self.begun..self.begun + part].copy_from_slice(&rest[..part]);
             self.begun += part;
             rest = &rest[part..];
-            if self.begun == HEAD {
+            if self.begun == HEADER {
                 let [_, length @ ..] = self.head;
                 self.left = u64::from(u32::from_be_bytes(length));
                 self.begun = 0;
                 if self.left > self.limit {
                     // One whose head has passed in part cannot be taken back.
-                    if part == HEAD {
+                    if part == HEADER {
                         self.left = 0;
                     }
                     return Err(before);
@@ -70,7 +69,7 @@ mod tests {
         let (sizes, all) = ([0, 3, 0, 10, 1], messages(&[0, 3, 0, 10, 1]));
         let mut ends = vec![0];
         for size in sizes {
-            ends.push(ends.last().unwrap() + HEAD + usize::try_from(size).unwrap());
+            ends.push(ends.last().unwrap() + HEADER + usize::try_from(size).unwrap());
         }
         for size in 1..=all.len() {
             let (mut heads, mut passed) = (Heads::new(10), 0);

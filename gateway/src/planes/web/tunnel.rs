@@ -1,6 +1,6 @@
 //! WebSocket tunnels. Once the upstream has answered 101, both sides are plain sockets (or one is a stream of
-//! HTTP/2) and all HTTP state is gone: an idle tunnel is a small future without a buffer. Bytes go through one scratch buffer a thread; only what the
-//! other side does not take at once is kept.
+//! HTTP/2) and all HTTP state is gone: an idle tunnel is a small future without a buffer. Bytes go through one scratch
+//! buffer a thread; only what the other side does not take at once is kept.
 
 use super::proxy::has_content;
 use crate::edge::{

@@ -43,7 +43,8 @@ pub(in super::super) struct Messages {
 /// The upstream's body, within reach of the one who looks whether the client reads.
 ///
 /// A body that nobody polls cannot watch its own time: a client that stops reading would hold the upstream's work for
-/// as long as it likes. The watch holds no body; it only ends one.
+/// as long as it likes. The watch holds no body: it sets aside what came for a client that does not
+/// read, and ends what waited for too long.
 struct Held(Mutex<State>);
 
 struct State {
