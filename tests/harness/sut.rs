@@ -66,9 +66,9 @@ impl Sut {
             .env("realtime", "LOG_FORMAT", "json")
             .env("ai", "LOG_FORMAT", "json");
         options.profile = match std::env::var("BLACKBOX_PROFILE").as_deref() {
-            Ok("debug") => Profile::Debug,
+            Ok("dev") => Profile::Debug,
             Err(_) | Ok("release") => Profile::Release,
-            Ok(other) => bail!("BLACKBOX_PROFILE={other}: allowed are debug and release"),
+            Ok(other) => bail!("BLACKBOX_PROFILE={other}: allowed are dev and release"),
         };
         let stack = Stack::load(&root, options)?;
         stack.prepare()?;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::stack::{Options, Ports, Stack};
+use crate::stack::{Options, Ports, Profile, Stack};
 use crate::tasks;
 use crate::term::{self, BOLD, DIM, GREEN, RED, YELLOW, paint};
 
@@ -21,6 +21,9 @@ use crate::term::{self, BOLD, DIM, GREEN, RED, YELLOW, paint};
 pub struct Args {
     /// Only the checks whose names begin so; none: all
     names: Vec<String>,
+    /// Where a check runs the gateway, one that was built for debugging
+    #[arg(long)]
+    debug: bool,
 }
 
 /// What a check came to.
@@ -52,7 +55,8 @@ const OWN: [(&str, Check); 5] = [
 
 /// `false` when a check failed.
 pub fn run(args: &Args) -> Result<bool> {
-    let options = Options { ports: Ports::Free([].into()), ..Options::default() };
+    let options =
+        Options { profile: Profile::of(args.debug), ports: Ports::Free([].into()), ..Options::default() };
     let stack = Stack::load(&crate::root(), options)?;
     let wanted =
         |name: &str| args.names.is_empty() || args.names.iter().any(|n| name.starts_with(n.as_str()));

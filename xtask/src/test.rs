@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::stack::{Options, Ports, Stack, Task};
+use crate::stack::{Options, Ports, Profile, Stack, Task};
 use crate::tasks;
 use crate::term::{self, BOLD, DIM, GREEN, RED, paint};
 
@@ -11,11 +11,15 @@ use crate::term::{self, BOLD, DIM, GREEN, RED, paint};
 pub struct Args {
     /// Which suites to run, by their names in stack.toml; none: all but those that say `default = false`
     suites: Vec<String>,
+    /// Test a gateway that was built for debugging: compiled together with the tests, once instead of twice
+    #[arg(long)]
+    debug: bool,
 }
 
 /// `false` when a suite failed; all run all the same.
 pub fn run(args: &Args) -> Result<bool> {
-    let options = Options { ports: Ports::Free([].into()), ..Options::default() };
+    let options =
+        Options { profile: Profile::of(args.debug), ports: Ports::Free([].into()), ..Options::default() };
     let stack = Stack::load(&crate::root(), options)?;
     let suites = choose(&stack.manifest().suite, &args.suites)?;
     term::say(paint(BOLD, "set up"));

@@ -44,7 +44,7 @@ fn parse_port(text: &str) -> Result<(String, u16), String> {
 pub fn run(args: &Args) -> Result<bool> {
     let began = Instant::now();
     let options = Options {
-        profile: if args.debug { Profile::Debug } else { Profile::Release },
+        profile: Profile::of(args.debug),
         state: args.state.clone(),
         ports: Ports::Manifest(args.ports.iter().cloned().collect::<BTreeMap<_, _>>()),
         ..Options::default()

@@ -60,6 +60,13 @@ pub enum Profile {
     Debug,
 }
 
+impl Profile {
+    /// By the flag `--debug` of a command.
+    pub fn of(debug: bool) -> Self {
+        if debug { Self::Debug } else { Self::Release }
+    }
+}
+
 /// What differs between a developer's stack, a test's and a benchmark's.
 #[derive(Debug, Clone)]
 pub struct Options {
