@@ -44,19 +44,20 @@ impl Pending {
         cx: &mut Context<'_>,
         io: &mut (impl AsyncWrite + Unpin),
     ) -> Poll<io::Result<bool>> {
-        if !io.is_write_vectored() {
+        let vectored = io.is_write_vectored();
+        if !vectored {
             self.join();
         }
         let waiting = &self.pieces[self.written..];
-        let mut slices = [IoSlice::new(&[]); PIECES];
-        let mut count = 0;
-        for (slice, piece) in slices.iter_mut().zip(waiting) {
-            *slice = IoSlice::new(piece);
-            count += 1;
-        }
-        let written = match count {
-            1 => ready!(Pin::new(io).poll_write(cx, &waiting[0]))?,
-            _ => ready!(Pin::new(io).poll_write_vectored(cx, &slices[..count]))?,
+        let written = match waiting {
+            [] => return Poll::Ready(Ok(true)),
+            [first, rest @ ..] if !vectored || rest.is_empty() => ready!(Pin::new(io).poll_write(cx, first))?,
+            several => {
+                let mut slices = [IoSlice::new(&[]); PIECES];
+                let count = several.len().min(PIECES);
+                slices.iter_mut().zip(several).for_each(|(slice, piece)| *slice = IoSlice::new(piece));
+                ready!(Pin::new(io).poll_write_vectored(cx, &slices[..count]))?
+            }
         };
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
