@@ -16,15 +16,35 @@
 //! - [`Hub`]: the whole · [`Client`]: a connection's reading half · [`Outbox`]: its writing half · [`Link`]: an application
 //! - [`Stats`]: counters and gauges
 
+mod bucket;
+mod channel;
+mod channels;
 mod client;
+mod clock;
 mod closing;
+mod codec;
+mod commands;
+mod connection;
+mod desk;
 mod hub;
 mod identity;
+mod ids;
+mod keys;
 mod link;
+mod lock;
+mod log;
+mod namespace;
 mod outbox;
+mod positions;
+mod presence;
 pub mod proto;
+mod reply;
+mod revoked;
 mod settings;
+mod shared;
 mod stats;
+mod ticket;
+mod timers;
 mod wire;
 
 pub use client::Client;

@@ -1,5 +1,7 @@
 //! Counters and gauges, for metrics.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use crate::proto::CloseCode;
 
 /// What the application is asked.
@@ -75,4 +77,75 @@ pub struct Stats {
     pub closed: Vec<(CloseCode, u64)>,
     /// Asks that ended, by kind and outcome.
     pub asks: Vec<(AskKind, AskOutcome, u64)>,
+}
+
+/// What [`Stats`] is read from.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) opened: AtomicU64,
+    pub(crate) resumed: AtomicU64,
+    pub(crate) recovered: AtomicU64,
+    pub(crate) not_recovered: AtomicU64,
+    pub(crate) publications: AtomicU64,
+    pub(crate) deliveries: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) events_lost: AtomicU64,
+    closed: [AtomicU64; CODES.len()],
+    asks: [[AtomicU64; OUTCOMES.len()]; KINDS.len()],
+}
+
+const CODES: [CloseCode; 10] = [
+    CloseCode::Draining,
+    CloseCode::Slow,
+    CloseCode::Silent,
+    CloseCode::Expired,
+    CloseCode::Overloaded,
+    CloseCode::Flood,
+    CloseCode::Replaced,
+    CloseCode::BadFrame,
+    CloseCode::Refused,
+    CloseCode::Revoked,
+];
+const KINDS: [AskKind; 4] = [AskKind::Connect, AskKind::Subscribe, AskKind::Publish, AskKind::Call];
+const OUTCOMES: [AskOutcome; 5] = [
+    AskOutcome::Answered,
+    AskOutcome::Refused,
+    AskOutcome::TimedOut,
+    AskOutcome::Unavailable,
+    AskOutcome::Withdrawn,
+];
+
+impl Counters {
+    pub(crate) fn closed(&self, code: CloseCode) {
+        if let Some(index) = CODES.iter().position(|known| *known == code) {
+            self.closed[index].fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(crate) fn asked(&self, kind: AskKind, outcome: AskOutcome) {
+        self.asks[kind as usize][outcome as usize].fetch_add(1, Relaxed);
+    }
+
+    /// The counters; gauges are left at zero.
+    pub(crate) fn read(&self) -> Stats {
+        let get = |counter: &AtomicU64| counter.load(Relaxed);
+        let asks = KINDS.iter().flat_map(|kind| OUTCOMES.iter().map(move |outcome| (*kind, *outcome)));
+        Stats {
+            opened: get(&self.opened),
+            resumed: get(&self.resumed),
+            recovered: get(&self.recovered),
+            not_recovered: get(&self.not_recovered),
+            publications: get(&self.publications),
+            deliveries: get(&self.deliveries),
+            bytes: get(&self.bytes),
+            dropped: get(&self.dropped),
+            events_lost: get(&self.events_lost),
+            closed: CODES.iter().zip(&self.closed).map(|(code, count)| (*code, get(count))).collect(),
+            asks: asks
+                .map(|(kind, outcome)| (kind, outcome, get(&self.asks[kind as usize][outcome as usize])))
+                .collect(),
+            ..Stats::default()
+        }
+    }
 }
