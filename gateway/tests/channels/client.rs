@@ -100,13 +100,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.pushed.pop_front().unwrap()
     }
 
+    /// The publications of the next push that has some; what else is pushed stays in line.
+    pub async fn publications(&mut self) -> Vec<Value> {
+        loop {
+            let found = self.pushed.iter().position(|push| push["publications"].is_object());
+            match found.and_then(|at| self.pushed.remove(at)) {
+                Some(push) => return push["publications"]["publications"].as_array().unwrap().clone(),
+                None => {
+                    let frame = self.frame().await;
+                    self.pushed.extend(frame);
+                }
+            }
+        }
+    }
+
     /// The data of the next so many publications, in whatever frames they come.
     pub async fn published(&mut self, count: usize) -> Vec<Value> {
         let mut data = vec![];
         while data.len() < count {
-            let push = self.push().await;
-            let publications = push["publications"]["publications"].as_array();
-            data.extend(publications.into_iter().flatten().map(|it| it["data"]["json"].clone()));
+            data.extend(self.publications().await.iter().map(|it| it["data"]["json"].clone()));
         }
         data
     }
