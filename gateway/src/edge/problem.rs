@@ -110,7 +110,7 @@ pub struct Problem {
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     /// The application's own code.
-    reason: String,
+    reason: Option<Box<str>>,
     retry_after: Option<u64>,
     allow: Option<String>,
     content: Option<Box<(HeaderValue, Bytes)>>,
@@ -165,8 +165,8 @@ struct Document<'a> {
     request_id: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
-    #[serde(skip_serializing_if = "str::is_empty")]
-    reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
 }
 
 impl Problem {
@@ -177,7 +177,7 @@ impl Problem {
             code,
             detail: detail.into(),
             errors: Vec::new(),
-            reason: String::new(),
+            reason: None,
             retry_after: later.then_some(1),
             allow: None,
             content: None,
@@ -194,7 +194,7 @@ impl Problem {
     /// Adds the application's own code, where it is the application that refuses.
     #[must_use]
     pub fn with_reason(mut self, reason: String) -> Self {
-        self.reason = reason;
+        self.reason = if reason.is_empty() { None } else { Some(reason.into()) };
         self
     }
 
@@ -234,7 +234,7 @@ impl Problem {
             detail: &self.detail,
             request_id,
             errors: &self.errors,
-            reason: &self.reason,
+            reason: self.reason.as_deref(),
         };
         serde_json::to_vec(&document).unwrap_or_default()
     }

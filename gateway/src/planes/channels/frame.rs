@@ -289,4 +289,5 @@ fn control_frame(opcode: u8, payload: &[u8]) -> Bytes {
 }
 
 #[cfg(test)]
+#[path = "frame/tests.rs"]
 mod tests;
