@@ -60,7 +60,7 @@ impl Client {
             Err(error) => return self.end(Closing::new(CloseCode::BadFrame, error)),
         };
         lock(&self.connection.state).in_flight += 1;
-        let done = frame.commands.into_iter().try_for_each(|command| self.one(command, traceparent));
+        let done = frame.commands.into_iter().try_for_each(|command| self.one(command, traceparent, 1));
         self.connection.finish(&self.shared);
         done
     }
@@ -68,7 +68,7 @@ impl Client {
     /// Carries out one command, for transports without frames.
     pub fn command(&mut self, command: Command, traceparent: &str) -> Result<(), Closing> {
         self.alive()?;
-        self.one(command, traceparent)
+        self.one(command, traceparent, 0)
     }
 
     /// The ticket and places that a `Last-Event-ID` made by [`Outbox::positions`] says. None: it is not one.
@@ -87,7 +87,8 @@ impl Client {
     }
 
     /// Counts a command against the limits, then carries it out, or has it wait for connect's answer.
-    fn one(&self, command: Command, traceparent: &str) -> Result<(), Closing> {
+    /// `in_frame`: one, where the frame itself is counted as in flight.
+    fn one(&self, command: Command, traceparent: &str, in_frame: usize) -> Result<(), Closing> {
         let settings = self.shared.settings();
         let reply = Reply::Connection(self.connection.clone(), command.id);
         let mut state = lock(&self.connection.state);
@@ -98,9 +99,8 @@ impl Client {
             return self.end(Closing::new(CloseCode::BadFrame, "the first command has to be connect"));
         }
         state.in_flight += 1;
-        // The frame itself counts for one.
         let refused = match verdict {
-            Verdict::Pass if state.in_flight > settings.commands_in_flight + 1 => {
+            Verdict::Pass if state.in_flight > settings.commands_in_flight + in_frame => {
                 let message = format!("more than {} commands in flight", settings.commands_in_flight);
                 Some(reply::later(ErrorCode::LimitExceeded, message, 100))
             }

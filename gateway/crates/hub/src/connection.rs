@@ -98,6 +98,12 @@ impl Connection {
         lock(&self.queue).offer(piece, limit)
     }
 
+    /// Bytes of publications that a reply may hold: at most `most`, and well within what the queue has room for. Small ones
+    /// are five times as large in JSON as in protobuf, by which they are counted.
+    pub(crate) fn room(&self, most: usize, limit: usize) -> usize {
+        most.min(limit.saturating_sub(lock(&self.queue).bytes()) / 8)
+    }
+
     pub(crate) fn refill(&self, channel: Arc<str>) {
         lock(&self.queue).refill(channel);
     }

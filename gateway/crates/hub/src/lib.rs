@@ -43,6 +43,10 @@ mod revoked;
 mod settings;
 mod shared;
 mod stats;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod ticket;
 mod timers;
 mod wire;

@@ -106,6 +106,10 @@ impl Queue {
         true
     }
 
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(crate) fn closing(&self) -> Option<&Closing> {
         self.closing.as_ref()
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Channel, Context, Standing, Subscriber, slow};
 use crate::connection::Connection;
-use crate::log::{Entries, Entry};
+use crate::log::{Entries, Entry, Page};
 use crate::outbox::Offered;
 use crate::proto::{ChannelKind, HistoryPage, Position, Subscribed};
 
@@ -22,10 +22,14 @@ impl Channel {
     ) -> (Subscribed, Entries) {
         let (start, recovered) = self.start(from);
         let entries_at_once = self.namespace.bounds(context.settings).entries;
-        let page = match &self.log {
-            Some(log) if bytes > 0 => log.after(start, self.flushed, bytes, entries_at_once),
-            _ => crate::log::Page { entries: vec![], more: start < self.flushed },
+        let mut page = match &self.log {
+            Some(log) => log.after(start, self.flushed, bytes, entries_at_once),
+            None => Page::default(),
         };
+        // What does not fit beside what waits already is read when that is taken.
+        if page.entries.first().is_some_and(|entry| entry.protobuf().len() > bytes) {
+            page = Page { entries: vec![], more: true };
+        }
         let at = if page.more { page.entries.last().map_or(start, Entry::offset) } else { self.flushed };
         let standing = if page.more || park { Standing::Behind(at) } else { Standing::Live };
         self.subscribers.insert(connection.id, Subscriber { connection: connection.clone(), standing });

@@ -79,7 +79,10 @@ fn page(shared: &Shared, caller: Caller, namespace: &Arc<Namespace>, query: &His
     let most = namespace.bounds(&settings).entries;
     let limit = if query.limit == 0 { most } else { most.min(query.limit as usize) };
     let page = shared.channels.with_new(&query.channel, namespace, settings.channels, |channel| {
-        channel.history(query.from.as_ref(), limit, settings.coalesce_bytes)
+        let most = settings.coalesce_bytes;
+        let bytes =
+            caller.connection().map_or(most, |connection| connection.room(most, settings.outbox_bytes));
+        channel.history(query.from.as_ref(), limit, bytes)
     });
     let (head, entries) = match page {
         Ok(Some(page)) => page,

@@ -130,7 +130,8 @@ impl Pending {
         let (actor, session) = (state.actor(), state.session.clone());
         let joined = shared.channels.with_new(&self.channel, namespace, settings.channels, |channel| {
             let context = shared.context(&settings);
-            let (connection, bytes) = (&self.connection, settings.coalesce_bytes);
+            let connection = &self.connection;
+            let bytes = connection.room(settings.coalesce_bytes, settings.outbox_bytes);
             let (mut head, entries) = channel.join(connection, self.from.as_ref(), bytes, false, context);
             head.data = answer.data;
             let at = head.position.as_ref().map_or(0, |at| at.offset);
@@ -184,7 +185,7 @@ pub(crate) fn go_on(
     claims: Option<Claims>,
 ) -> Vec<(Subscribed, Entries)> {
     let settings = shared.settings();
-    let mut bytes = settings.coalesce_bytes;
+    let mut bytes = connection.room(settings.coalesce_bytes, settings.outbox_bytes);
     let mut granted = claims.map(|claims| claims.grants).unwrap_or_default();
     let mut one = |resume: &Resume| -> Result<(Subscribed, Entries), Error> {
         let name = &resume.channel;
