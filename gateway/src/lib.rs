@@ -10,7 +10,8 @@
 //! - [`config`]: the TOML file with the environment laid over it, typed and checked
 //! - [`identity`]: who calls (tokens from outside, services), and the identity that upstreams get
 //! - [`edge`]: context, checks, errors, headers, metrics and logs that all planes share
-//! - [`planes`]: `web` (HTTP proxy, WebSocket tunnels) and `contract` (protobuf contracts as routes)
+//! - [`planes`]: `web` (HTTP proxy, WebSocket tunnels), `contract` (protobuf contracts as routes) and `channels` (the hub's
+//!   sockets, event streams and link)
 //! - [`upstream`]: connections, and states by health checks
 //! - `front`: a request's way through all of that · `snapshot`: what is built from one configuration
 //! - `listen`: connections · `pages`: the gateway's own answers · `admin`: metrics, states, reload

@@ -90,6 +90,7 @@ fn main() -> ExitCode {
 fn run(path: PathBuf, dev_issuer: bool) -> anyhow::Result<()> {
     let config = config::load(&path)?;
     start_logs(&config.log)?;
+    raise_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let gateway = Gateway::start(config, Options { source: Some(path), dev_issuer }).await?;
@@ -98,6 +99,19 @@ fn run(path: PathBuf, dev_issuer: bool) -> anyhow::Result<()> {
         gateway.stop().await;
         Ok(())
     })
+}
+
+/// Every connection takes a file descriptor: as many as the system lets this process have.
+fn raise_descriptors() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let limit = getrlimit(Resource::Nofile);
+        let most = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, most) {
+            tracing::warn!(%error, "the limit of file descriptors stays at {:?}", limit.current);
+        }
+    }
 }
 
 /// Returns on SIGTERM or SIGINT; reloads on SIGHUP.

@@ -9,6 +9,7 @@ mod support;
 
 mod clients;
 mod expected;
+mod frame;
 mod http;
 mod openapi;
 mod tools;

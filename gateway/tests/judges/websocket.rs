@@ -1,7 +1,8 @@
-//! WebSocket, judged by kosoku with Autobahn's cases: through the tunnel none may come out worse than straight to the
-//! same server, which is the `ws` package's.
+//! WebSocket, judged by kosoku with Autobahn's cases: through the tunnel, and by the reader of the channels' frames, none
+//! may come out worse than straight to a server of the `ws` package.
 
 use super::{
+    frame,
     support::{Edge, within},
     tools,
 };
@@ -84,13 +85,34 @@ async fn no_websocket_case_is_worse_through_the_tunnel() {
     panic!("worse through the tunnel: {suspects:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "runs for minutes: cargo xtask test kosoku"]
+async fn no_websocket_case_is_worse_by_the_reader_of_channels() {
+    let python = tools::python("kosoku");
+    let (_server, at) = echo().await;
+    let ours = frame::echo().await;
+    // What channels do not offer is not judged: compression, which are groups 12 and 13.
+    let mut suspects: Vec<_> = (1..=10).map(|group| format!("{group}.*")).collect();
+    for _ in 0..ROUNDS {
+        let theirs = judge(&python, &at.to_string(), &suspects).await;
+        let own = judge(&python, &ours.at.to_string(), &suspects).await;
+        let ok = own.values().filter(|case| case["behavior"] == "OK").count();
+        println!("kosoku: {ok} of {} cases OK by the reader of channels", own.len());
+        suspects = worse(&theirs, &own);
+        if suspects.is_empty() {
+            return;
+        }
+    }
+    panic!("worse by the reader of channels: {suspects:?}");
+}
+
 /// The cases that came out worse.
 fn worse(straight: &Cases, tunnelled: &Cases) -> Vec<String> {
     let is_worse = |(name, case): &(&String, &Value)| {
         let other = &tunnelled[*name];
         let worse = ["behavior", "close"].iter().any(|key| grade(other, key) < grade(case, key));
         if worse {
-            println!("{case}\nbecame {other}");
+            println!("{case}\nbut {other}");
         }
         worse
     };
