@@ -26,6 +26,8 @@ pub struct Rule {
     pub level: Level,
     /// Scopes that an authenticated caller must hold, all of them.
     pub scopes: Vec<String>,
+    /// Whether a service may call for itself, too.
+    pub services: bool,
 }
 
 impl Rule {
@@ -40,6 +42,10 @@ impl Rule {
             // The internal listener lets only services in; one acting for somebody (or nobody) still is one.
             Level::Internal if caller.kind == Kind::Service || caller.act.is_some() => Ok(()),
             Level::Internal => Err(Problem::new(Code::PermissionDenied, "Only services may call this.")),
+            Level::Authenticated if self.services && caller.kind == Kind::Service => {
+                // Only the internal listener knows services.
+                Ok(())
+            }
             Level::Authenticated => self.check_user(caller),
         }
     }
@@ -65,11 +71,23 @@ mod tests {
     use crate::identity::External;
 
     fn rule(level: Level) -> Rule {
-        Rule { level, scopes: vec![] }
+        Rule { level, scopes: vec![], services: false }
     }
 
     fn anonymous() -> std::sync::Arc<Caller> {
         External::new(&crate::config::Identity::default(), None, 1, 0).anonymous()
+    }
+
+    #[test]
+    fn a_service_calls_for_itself_only_where_the_rule_says_so() {
+        let service = Caller::new("service:realtime".into(), Kind::Service, String::new(), 1);
+        let mut rule = Rule { level: Level::Authenticated, scopes: vec!["notes".into()], services: false };
+        assert_eq!(rule.check(Listener::Internal, &service).unwrap_err().code(), Code::PermissionDenied);
+        rule.services = true;
+        assert!(rule.check(Listener::Internal, &service).is_ok());
+        assert_eq!(rule.check(Listener::Internal, &anonymous()).unwrap_err().code(), Code::Unauthenticated);
+        let user = Caller::new("alice".into(), Kind::User, String::new(), 1);
+        assert_eq!(rule.check(Listener::Public, &user).unwrap_err().code(), Code::PermissionDenied);
     }
 
     #[test]

@@ -88,5 +88,5 @@ function methods(live: LiveBoards) {
 
 function deviceOf({ path }: Channel): string {
   if (new RegExp(DEVICE).test(path)) return path;
-  throw new Problem("invalid_argument", `${path} is no device; allowed are 1 to 64 letters, digits and _.-`);
+  throw new Problem("invalid_argument", `${path} is no device; allowed are 1 to 48 letters, digits and _.-`);
 }

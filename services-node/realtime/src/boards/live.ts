@@ -103,8 +103,7 @@ export class LiveBoards {
     this.#values.set(board, values);
     const before = values.get(key);
     // That something is missing is said once.
-    if ("status" in value && value.status === "missing" && before && "status" in before && before.status === "missing")
-      return;
+    if (reasonOf(value) !== undefined && reasonOf(value) === reasonOf(before)) return;
     values.set(key, value);
     this.#tell(board, key, value);
   };
@@ -123,3 +122,8 @@ export class LiveBoards {
 
 /** Shows a value on a board. */
 export type Show = (board: string, key: string, value: BoardValue) => void;
+
+/** Why a value is missing. */
+function reasonOf(value: BoardValue | undefined): string | undefined {
+  return value && "reason" in value ? value.reason : undefined;
+}

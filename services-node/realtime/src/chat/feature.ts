@@ -95,11 +95,11 @@ function repeat({ messages }: ChatDependencies, room: Room, subject: string, key
   const before = messages.repeated(room, subject, key);
   if (!before) return undefined;
   const lost = Date.now() - before.at < HISTORY_SECONDS * 1000 && before.state === "visible";
-  if (lost) return accepted(JSON.parse(before.published) as Publication, before.message_id, { repeated: true });
-  return { duplicate: true, data: { id: before.message_id, repeated: true } };
+  const publish = JSON.parse(before.published) as Publication;
+  return { publish, duplicate: true, silent: !lost, data: { id: before.message_id, repeated: true } };
 }
 
-function accepted(publish: Publication, id: number, more: { answer?: string; repeated?: boolean }) {
+function accepted(publish: Publication, id: number, more: { answer?: string }) {
   return { publish, data: { id, ...more } };
 }
 
