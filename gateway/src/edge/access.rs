@@ -15,6 +15,8 @@ pub enum Level {
     Public,
     /// A user with the scopes, or a service acting for one.
     Authenticated,
+    /// As above, or a service for itself.
+    AuthenticatedOrService,
     /// Services of the stack, on the internal listener.
     Internal,
 }
@@ -26,8 +28,6 @@ pub struct Rule {
     pub level: Level,
     /// Scopes that an authenticated caller must hold, all of them.
     pub scopes: Vec<String>,
-    /// Whether a service may call for itself, too.
-    pub services: bool,
 }
 
 impl Rule {
@@ -42,11 +42,9 @@ impl Rule {
             // The internal listener lets only services in; one acting for somebody (or nobody) still is one.
             Level::Internal if caller.kind == Kind::Service || caller.act.is_some() => Ok(()),
             Level::Internal => Err(Problem::new(Code::PermissionDenied, "Only services may call this.")),
-            Level::Authenticated if self.services && caller.kind == Kind::Service => {
-                // Only the internal listener knows services.
-                Ok(())
-            }
-            Level::Authenticated => self.check_user(caller),
+            // Only the internal listener knows services.
+            Level::AuthenticatedOrService if caller.kind == Kind::Service => Ok(()),
+            Level::Authenticated | Level::AuthenticatedOrService => self.check_user(caller),
         }
     }
 
@@ -71,7 +69,7 @@ mod tests {
     use crate::identity::External;
 
     fn rule(level: Level) -> Rule {
-        Rule { level, scopes: vec![], services: false }
+        Rule { level, scopes: vec![] }
     }
 
     fn anonymous() -> std::sync::Arc<Caller> {
@@ -81,13 +79,15 @@ mod tests {
     #[test]
     fn a_service_calls_for_itself_only_where_the_rule_says_so() {
         let service = Caller::new("service:realtime".into(), Kind::Service, String::new(), 1);
-        let mut rule = Rule { level: Level::Authenticated, scopes: vec!["notes".into()], services: false };
-        assert_eq!(rule.check(Listener::Internal, &service).unwrap_err().code(), Code::PermissionDenied);
-        rule.services = true;
-        assert!(rule.check(Listener::Internal, &service).is_ok());
-        assert_eq!(rule.check(Listener::Internal, &anonymous()).unwrap_err().code(), Code::Unauthenticated);
         let user = Caller::new("alice".into(), Kind::User, String::new(), 1);
-        assert_eq!(rule.check(Listener::Public, &user).unwrap_err().code(), Code::PermissionDenied);
+        let code = |level, caller: &Caller| {
+            let rule = Rule { level, scopes: vec!["notes".into()] };
+            rule.check(Listener::Internal, caller).err().map(|problem| problem.code())
+        };
+        assert_eq!(code(Level::Authenticated, &service), Some(Code::PermissionDenied));
+        assert_eq!(code(Level::AuthenticatedOrService, &service), None);
+        assert_eq!(code(Level::AuthenticatedOrService, &anonymous()), Some(Code::Unauthenticated));
+        assert_eq!(code(Level::AuthenticatedOrService, &user), Some(Code::PermissionDenied));
     }
 
     #[test]

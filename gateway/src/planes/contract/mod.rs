@@ -334,13 +334,12 @@ fn check_timeouts(contract: &Contract, allowed: Duration) -> Result<(), BuildErr
 
 /// The edge's form of a contract's access rule; none where the contract denies.
 fn rule(access: &Access) -> Option<Rule> {
-    let open = |level| Some(Rule { level, scopes: vec![], services: false });
-    match access {
-        Access::Denied => None,
-        Access::Public => open(Level::Public),
-        Access::Internal => open(Level::Internal),
-        Access::Authenticated { scopes, services } => {
-            Some(Rule { level: Level::Authenticated, scopes: scopes.clone(), services: *services })
-        }
-    }
+    let (level, scopes) = match access {
+        Access::Denied => return None,
+        Access::Public => (Level::Public, vec![]),
+        Access::Authenticated { scopes, services: false } => (Level::Authenticated, scopes.clone()),
+        Access::Authenticated { scopes, services: true } => (Level::AuthenticatedOrService, scopes.clone()),
+        Access::Internal => (Level::Internal, vec![]),
+    };
+    Some(Rule { level, scopes })
 }

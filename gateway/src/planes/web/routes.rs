@@ -50,7 +50,7 @@ impl Routes {
                 Some(Arc::new(Route {
                     prefix: route.path.trim_end_matches('/').to_owned(),
                     upstream: Arc::clone(upstreams.get(&route.upstream)?),
-                    rule: Rule { level, scopes: route.scopes.0.clone(), services: false },
+                    rule: Rule { level, scopes: route.scopes.0.clone() },
                     metrics: metrics.route(name),
                     budget,
                     budget_header: super::proxy::seconds(budget),
