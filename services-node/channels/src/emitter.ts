@@ -19,10 +19,15 @@ export class Emitter<Events extends object> {
       try {
         (listener as Listener<Events[K]>)(event);
       } catch (error) {
-        queueMicrotask(() => {
-          throw error;
-        });
+        report(error);
       }
     }
   }
+}
+
+function report(error: unknown) {
+  if (typeof globalThis.reportError === "function") return globalThis.reportError(error);
+  queueMicrotask(() => {
+    throw error;
+  });
 }
