@@ -1,3 +1,4 @@
-// What a client of channels needs of the contracts and of protobuf itself, and nothing that only Node has.
-export { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+// The contracts of channels: what clients, the gateway and the application say to each other. Apart from the others,
+// because some of their names (Error, Call) are common ones.
 export * from "../gen/hybrid/channels/v1/client_pb.js";
+export * from "../gen/hybrid/channels/v1/link_pb.js";

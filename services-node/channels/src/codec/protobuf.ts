@@ -1,15 +1,12 @@
 // The protobuf encoding: smaller frames and payloads of bytes without base64, for a dependency on the contracts'
 // generated types. `new ChannelsClient({ encoding: protobuf })`.
+import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import {
   ClientFrameSchema,
-  create,
-  fromBinary,
-  type MessageInitShape,
   type Payload,
   type Publication as ProtoPublication,
   type Subscribed as ProtoSubscribed,
   ServerFrameSchema,
-  toBinary,
 } from "@hybrid/contracts/channels";
 import {
   type Ask,

@@ -1,19 +1,23 @@
 // The plain HTTP requests of the sse transport, and their problem documents as the protocol's errors.
 import { commandToJson } from "../codec/json.ts";
-import { type Command, ERROR_CODES, type ErrorCode, type Failure } from "../messages.ts";
+import type { Command, ErrorCode, Failure } from "../messages.ts";
 
 export type Refusal = { failure: Failure; status: number };
 
-const BY_STATUS: Record<number, ErrorCode> = {
-  400: "INVALID",
-  401: "UNAUTHENTICATED",
-  403: "PERMISSION_DENIED",
-  404: "NOT_FOUND",
-  409: "CONFLICT",
-  413: "LIMIT_EXCEEDED",
-  429: "RATE_LIMITED",
-  503: "UNAVAILABLE",
-  504: "DEADLINE_EXCEEDED",
+/** The gateway's problem codes, which all its planes share, as this protocol's. */
+const BY_PROBLEM: Record<string, ErrorCode> = {
+  invalid_argument: "INVALID",
+  unauthenticated: "UNAUTHENTICATED",
+  token_expired: "EXPIRED",
+  permission_denied: "PERMISSION_DENIED",
+  not_found: "NOT_FOUND",
+  aborted: "CONFLICT",
+  body_too_large: "LIMIT_EXCEEDED",
+  resource_exhausted: "RATE_LIMITED",
+  upstream_unavailable: "UNAVAILABLE",
+  overloaded: "UNAVAILABLE",
+  draining: "UNAVAILABLE",
+  gateway_timeout: "DEADLINE_EXCEEDED",
 };
 
 export function get(url: string, token: string, headers: Record<string, string>, signal?: AbortSignal) {
@@ -31,8 +35,8 @@ export function send(url: string, token: string, command: Command): Promise<Resp
   const { channel, from, limit } = command.value;
   const query = new URLSearchParams({ channel });
   if (from) {
-    query.set("epoch", from.epoch);
-    query.set("offset", String(from.offset));
+    query.set("from.epoch", from.epoch);
+    query.set("from.offset", String(from.offset));
   }
   if (limit > 0) query.set("limit", String(limit));
   return get(`${url}/history?${query}`, token, {});
@@ -42,9 +46,8 @@ export function send(url: string, token: string, command: Command): Promise<Resp
 export async function problemOf(response: Response): Promise<Refusal> {
   const problem = (await response.json().catch(() => ({}))) as Record<string, unknown>;
   const retry = Number(response.headers.get("retry-after") ?? 0);
-  const said = String(problem.code ?? "").toUpperCase() as ErrorCode;
   const failure: Failure = {
-    code: ERROR_CODES.includes(said) ? said : (BY_STATUS[response.status] ?? "INTERNAL"),
+    code: BY_PROBLEM[String(problem.code)] ?? (response.status < 500 ? "INVALID" : "UNAVAILABLE"),
     message: String(problem.detail ?? problem.title ?? `status ${response.status}`),
     retryAfterMs: Number.isFinite(retry) ? retry * 1000 : 0,
     reason: String(problem.reason ?? ""),
