@@ -5,9 +5,12 @@ import { messageFromJson } from "../codec/json.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Dial, Link, LinkHandler } from "../core/link.ts";
 import { ChannelsError } from "../errors.ts";
-import { type Ask, CLOSE_CODES, type Command, type Failure, type ServerMessage } from "../messages.ts";
+import { type Ask, CLOSE_CODES, type Command, type Failure, type ServerMessage, type Subscribed } from "../messages.ts";
 import { EventReader, type ServerEvent } from "./event_stream.ts";
 import { get, problemOf, type Refusal, send } from "./http.ts";
+
+/** The reply to the subscription of the query's first channel has this id. */
+const FIRST_CHANNEL = 2;
 
 type Memory = { lastEventId: string };
 
@@ -29,8 +32,10 @@ class EventsLink implements Link {
   readonly #clock: Clock;
   readonly #memory: Memory;
   readonly #handler: LinkHandler;
-  /** The channels of the stream, with the command that waits for its reply; 0: it has it. */
+  /** The channels that are wanted, with the command that waits for its reply; 0: it has it. */
   readonly #channels = new Map<string, number>();
+  /** The channels of the stream, in the order of its query: its replies are numbered by it. */
+  #order: string[] = [];
   #token = "";
   #isClosed = false;
   #stream: AbortController | undefined;
@@ -102,7 +107,8 @@ class EventsLink implements Link {
     if (this.#channels.size === 0) return;
     const stream = new AbortController();
     this.#stream = stream;
-    const query = new URLSearchParams([...this.#channels.keys()].map((name) => ["channel", name]));
+    this.#order = [...this.#channels.keys()];
+    const query = new URLSearchParams(this.#order.map((name) => ["channel", name]));
     try {
       const headers = { "last-event-id": this.#memory.lastEventId, accept: "text/event-stream" };
       const response = await get(`${this.#url}/events?${query}`, this.#token, headers, stream.signal);
@@ -124,35 +130,39 @@ class EventsLink implements Link {
     }
   }
 
-  #event({ event, data, id }: ServerEvent) {
+  /** The data is a frame, whatever the event's name. */
+  #event({ data, id }: ServerEvent) {
     if (id !== undefined) this.#memory.lastEventId = id;
-    const json = JSON.parse(data) as Record<string, unknown>;
-    // A frame names its messages; an event of its own is named by its type.
-    const messages = Array.isArray(json.messages) ? (json.messages as Record<string, unknown>[]) : [{ [event]: json }];
-    this.#tell(messages.flatMap((one) => this.#adapt(messageFromJson(one))));
+    const { messages } = JSON.parse(data) as { messages?: Record<string, unknown>[] };
+    this.#tell((messages ?? []).flatMap((one) => this.#adapt(messageFromJson(one))));
   }
 
   /** What the stream says of itself becomes the reply to the command that asked for it. */
   #adapt(message: ServerMessage | undefined): ServerMessage[] {
-    if (message?.case === "connected") return message.value.subscriptions.flatMap((value) => this.#subscribed(value));
+    if (message?.case === "connected") {
+      return message.value.subscriptions.filter(({ error }) => !error).flatMap((value) => this.#subscribed(value));
+    }
     if (message?.case === "subscribed") return this.#subscribed(message.value);
+    if (message?.case === "error") return this.#denied(this.#order[message.id - FIRST_CHANNEL], message.value);
     return message ? [{ ...message, id: 0 }] : [];
   }
 
-  #subscribed(value: Extract<ServerMessage, { case: "subscribed" }>["value"]): ServerMessage[] {
-    const { channel, error, publications } = value;
+  #subscribed(value: Subscribed): ServerMessage[] {
+    const { channel, publications } = value;
     const id = this.#channels.get(channel);
     if (id === undefined) return [];
     this.#channels.set(channel, 0);
-    if (error) {
-      this.#channels.delete(channel);
-      return [id ? { id, case: "error", value: error } : { id: 0, case: "unsubscribed", value: { channel, error } }];
-    }
     if (id) return [{ id, case: "subscribed", value }];
     // It went on in a new stream. Where something is missing, it is asked for as a subscription of its own.
     if (value.recovered) return [{ id: 0, case: "publications", value: { channel, publications } }];
-    const again: Failure = { code: "UNAVAILABLE", message: "the history was lost", retryAfterMs: 1, reason: "" };
-    return [{ id: 0, case: "unsubscribed", value: { channel, error: again } }];
+    return this.#denied(channel, { code: "UNAVAILABLE", message: "the history was lost", retryAfterMs: 1, reason: "" });
+  }
+
+  #denied(channel: string | undefined, error: Failure): ServerMessage[] {
+    const id = channel === undefined ? undefined : this.#channels.get(channel);
+    if (channel === undefined || id === undefined) return [];
+    this.#channels.delete(channel);
+    return [id ? { id, case: "error", value: error } : { id: 0, case: "unsubscribed", value: { channel, error } }];
   }
 
   /** The stream was refused before its first byte. */
@@ -164,11 +174,7 @@ class EventsLink implements Link {
         failure.code === "EXPIRED" ? CLOSE_CODES.EXPIRED : 1006,
       );
     }
-    const waiting = [...this.#channels].filter(([, id]) => id !== 0);
-    for (const [channel] of waiting) this.#channels.delete(channel);
-    this.#tell(waiting.map(([, id]) => ({ id, case: "error", value: failure })));
-    // Those that were there before go on without the ones that are refused.
-    this.#change(() => {});
+    this.#tell(this.#order.flatMap((channel) => this.#denied(channel, failure)));
   }
 
   async #request(command: Command & Ask) {
