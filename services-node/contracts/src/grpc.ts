@@ -3,6 +3,7 @@
 // left out; nobody here calls them.
 import {
   create,
+  type DescMessage,
   type DescMethod,
   type DescMethodBiDiStreaming,
   type DescMethodServerStreaming,
@@ -84,6 +85,23 @@ export function addService<S extends DescService>(server: grpc.Server, service: 
     entries.push([method.localName, unary ? serveUnary(handler) : streaming()]);
   }
   server.addService(serviceDefinition(service), Object.fromEntries(entries));
+}
+
+/** What accompanies a stream that may stay open for good; keepalive finds out that the other side is gone. */
+export type StreamOptions = { deadline?: Date; metadata?: grpc.Metadata; signal?: AbortSignal };
+
+/** A stream in which both sides go on for as long as they like: the caller writes, reads and ends it. */
+export function openStream<I extends DescMessage, O extends DescMessage>(
+  connection: grpc.Client,
+  method: DescMethodBiDiStreaming<I, O>,
+  options: StreamOptions,
+): grpc.ClientDuplexStream<MessageInitShape<I>, MessageShape<O>> {
+  const { path, requestSerialize, responseDeserialize } = methodDefinition(method);
+  const metadata = options.metadata ?? new grpc.Metadata();
+  const limits = options.deadline ? { deadline: options.deadline } : {};
+  const call = connection.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, metadata, limits);
+  cancelWith(options.signal, call);
+  return call as never;
 }
 
 function methodDefinition(method: DescMethod): grpc.MethodDefinition<object, object> {

@@ -4,19 +4,26 @@ import swagger from "@fastify/swagger";
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import Fastify, { type FastifyBaseLogger, LogController } from "fastify";
 import { AiClient } from "./ai/client.ts";
+import { createBoards } from "./boards/boards.ts";
+import { telemetryRoutes } from "./boards/routes.ts";
 import { FilmList } from "./catalogue/films.ts";
+import { Picks, picksFeature } from "./catalogue/picks.ts";
 import { Recommendations } from "./catalogue/recommendations.ts";
 import { catalogueRoutes } from "./catalogue/routes.ts";
 import { CatalogueSync } from "./catalogue/sync.ts";
 import { ChangeFeed } from "./changes/feed.ts";
 import { ChangeRepository } from "./changes/repository.ts";
 import { changeRoutes } from "./changes/routes.ts";
+import { Channels } from "./channels/channels.ts";
+import { callRoutes } from "./channels/routes.ts";
+import { createChat } from "./chat/chat.ts";
 import { CollabDocuments } from "./collab/documents.ts";
 import { RelatedPassages } from "./collab/related.ts";
 import { CollabSockets } from "./collab/sockets.ts";
 import { DocumentStore } from "./collab/store.ts";
 import type { Config } from "./config.ts";
 import { requestIdOf } from "./context.ts";
+import { GroupCommit } from "./db/group.ts";
 import { Journal } from "./db/journal.ts";
 import { openDatabase } from "./db/open.ts";
 import { useHttp, useIdentity } from "./http.ts";
@@ -64,13 +71,25 @@ export async function createApp(config: Config, log: Log) {
   const sync = new CatalogueSync({ ai, films, log });
   const recommendations = new Recommendations({ ...shared, timeoutMs: config.catalogue.recommendMs });
 
+  const channels = new Channels({
+    ...{ gateway: config.ai.gateway, token, database, log, metrics },
+    config: config.channels,
+  });
+  const group = new GroupCommit(database);
+  const picks = new Picks(recommendations, channels);
+  const chat = createChat({ ...shared, database, group, channels, config: config.chat });
+  const boards = createBoards({ ...shared, database, group, channels, config: config.boards });
+  channels.serve(chat.feature, boards.feature, picksFeature());
+
   const state = { draining: false };
   const http = await createHttp(log, metrics, state);
   await http.register(pageRoutes);
   await http.register(async (scope) => {
     useIdentity(scope, verifier);
     await scope.register(noteRoutes, { notes });
-    await scope.register(catalogueRoutes, { films, recommendations });
+    await scope.register(catalogueRoutes, { films, recommendations, picks });
+    await scope.register(telemetryRoutes, { telemetry: boards.telemetry, channels });
+    await scope.register(callRoutes, { registry: channels.registry });
     await scope.register(changeRoutes, { feed, maxClients: config.changes.maxClients });
   });
   const sockets = new CollabSockets(http.server, {
@@ -91,11 +110,17 @@ export async function createApp(config: Config, log: Log) {
       outbox.wake();
       feed.prune();
       sync.start();
+      chat.start();
+      boards.start();
+      channels.start();
       return address;
     },
     /** Stops accepting, finishes what runs within the bound, and closes the files. */
     close: async () => {
       state.draining = true;
+      chat.stop();
+      boards.stop();
+      await channels.stop(config.shutdownMs / 4);
       documents.settleAll();
       related.stop();
       sync.stop();
@@ -133,7 +158,11 @@ async function createHttp(log: Log, metrics: Metrics, state: { draining: boolean
   await http.register(swagger, {
     openapi: {
       openapi: "3.1.0",
-      info: { title: "Notes and films", version: "1", description: "Notes, shared and live; films, recommended." },
+      info: {
+        title: "Notes, films, chat and telemetry",
+        version: "1",
+        description: "Notes, shared and live; films, recommended; what channels can be asked; points of devices.",
+      },
     },
   });
   const hide = { schema: { hide: true } };

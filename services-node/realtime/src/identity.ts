@@ -77,9 +77,9 @@ export class ServiceToken {
 }
 
 /** What belongs to a person needs a person. */
-export function requireUser(identity: Identity): Identity {
+export function requireUser<I extends Identity>(identity: I): I {
   if (identity.kind === "anonymous") throw unauthenticated("Sign in to do this.");
-  if (identity.kind !== "user") throw new Problem("permission_denied", "Only users have notes.");
+  if (identity.kind !== "user") throw new Problem("permission_denied", "Only users may do this.");
   return identity;
 }
 

@@ -8,9 +8,11 @@ export const PROBLEMS = {
   permission_denied: [403, "The identity may not do this"],
   not_found: [404, "Not found"],
   method_not_allowed: [405, "The method is not allowed here"],
+  conflict: [409, "It clashes with what is there"],
   stale_revision: [412, "The resource has changed"],
   body_too_large: [413, "The body is too large"],
   unsupported_media_type: [415, "The content type is not supported"],
+  limit_exceeded: [422, "More than is allowed"],
   precondition_required: [428, "A precondition is required"],
   internal: [500, "Something went wrong"],
   unavailable: [503, "Something that this needs is away"],
@@ -21,18 +23,21 @@ export const PROBLEMS = {
 
 export type ProblemCode = keyof typeof PROBLEMS;
 export type FieldError = { field: string; description: string };
-type Extra = { errors?: FieldError[]; headers?: Record<string, string> };
+type Extra = { errors?: FieldError[]; headers?: Record<string, string>; reason?: string };
 
 /** An error whose text a client may see. */
 export class Problem extends Error {
   readonly code: ProblemCode;
   readonly errors: FieldError[] | undefined;
   readonly headers: Record<string, string>;
+  /** More precisely than the code, for programs. */
+  readonly reason: string;
 
   constructor(code: ProblemCode, detail: string, extra: Extra = {}) {
     super(detail);
     this.code = code;
     this.errors = extra.errors;
+    this.reason = extra.reason ?? code;
     this.headers = { ...defaultHeaders(code), ...extra.headers };
   }
 
@@ -43,8 +48,11 @@ export class Problem extends Error {
   toBody(requestId: string) {
     const [status, title] = PROBLEMS[this.code];
     const type = `urn:hybrid:problem:${this.code}`;
-    const errors = this.errors && { errors: this.errors };
-    return { type, title, status, code: this.code, detail: this.message, request_id: requestId, ...errors };
+    const more = {
+      ...(this.errors && { errors: this.errors }),
+      ...(this.reason !== this.code && { reason: this.reason }),
+    };
+    return { type, title, status, code: this.code, detail: this.message, request_id: requestId, ...more };
   }
 }
 

@@ -18,8 +18,27 @@ export function useValidation(app: FastifyInstance) {
   });
 }
 
+/** Checks one value that came some other way than a request's body. Throws the problem, which names `what` is wrong. */
+export function checker(schema: object, what: string): (value: unknown) => void {
+  const validate = newAjv(false).compile(schema);
+  return (value) => {
+    if (validate(value)) return;
+    const errors = (validate.errors ?? []) as unknown as FastifySchemaValidationError[];
+    const fields = errors.slice(0, MAX_ERRORS).map((error) => fieldError(error, what));
+    const wrong = fields.map(({ field, description }) => `${field} ${description}`).join("; ");
+    throw new Problem("invalid_argument", `The ${what} is not valid: ${wrong}.`, { errors: fields });
+  };
+}
+
 function newAjv(coerceTypes: false | "array") {
-  const ajv = new Ajv({ allErrors: true, coerceTypes, removeAdditional: false, useDefaults: true, strict: true });
+  const ajv = new Ajv({
+    allErrors: true,
+    discriminator: true,
+    coerceTypes,
+    removeAdditional: false,
+    useDefaults: true,
+    strict: true,
+  });
   // Text that has no UTF-8 form (a lone surrogate) could not be stored or indexed as it was sent.
   ajv.addFormat("text", { type: "string", validate: (value: string) => value.isWellFormed() && !value.includes("\0") });
   return ajv;

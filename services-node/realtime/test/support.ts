@@ -161,7 +161,7 @@ export type Indexed = {
 };
 
 /** Python's side of the contract: records what it is sent, and answers as it is told. */
-export async function startPython(t: TestContext, port = 0) {
+export async function startPython(t: TestContext, port = 0, more: (server: grpc.Server) => void = () => {}) {
   const calls: Indexed[] = [];
   const searches: any[] = [];
   const behaviour = {
@@ -194,6 +194,7 @@ export async function startPython(t: TestContext, port = 0) {
   addService(server, SearchService, service);
   const recommend = recommender();
   addService(server, RecommendService, recommend.service);
+  more(server);
   const bound = await new Promise<number>((resolve, reject) =>
     server.bindAsync(`127.0.0.1:${port}`, grpc.ServerCredentials.createInsecure(), (error, actual) =>
       error ? reject(error) : resolve(actual),

@@ -1,35 +1,11 @@
-// What a board's channels carry and its methods answer, as realtime/src/boards decides: the page and the service share
-// types.
+// What a board's channels carry and its methods take and answer: the service's own types, of which nothing is left when
+// the page is served.
+import type { Static } from "typebox";
+import type { Board, BoardValue, DevicePoints } from "../../src/boards/schemas.ts";
 
-type Series = { device: string; metric: string };
+export type { Board, BoardValue };
 
-export type WindowValue = Series & {
-  type: "window";
-  seconds: number;
-  start: number;
-  count: number;
-  min: number;
-  max: number;
-  mean: number;
-};
-export type Forecast = Series & { type: "forecast" } & (
-    | {
-        status: "fresh";
-        start: number;
-        step_ms: number;
-        model: string;
-        points: { value: number; low: number; high: number }[];
-      }
-    | { status: "missing"; reason: string }
-  );
-export type Anomaly = Series & { type: "anomaly" } & (
-    | { status: "learning" | "normal" | "anomaly"; start: number; value: number; expected: number; score: number }
-    | { status: "missing"; reason: string }
-  );
-export type BoardValue = WindowValue | Forecast | Anomaly;
-
-export type Board = { board: string; owner: string; devices: string[]; season: number };
-type Points = { points: { metric: string; time: number; value: number }[] };
+type Points = Static<typeof DevicePoints>;
 
 export type BoardTypes = {
   channels: {

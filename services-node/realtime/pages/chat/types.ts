@@ -1,43 +1,9 @@
-// What chat's channels carry and its methods answer, as realtime/src/chat decides: the page and the service share types.
+// What chat's channels carry and its methods take and answer: the service's own types, of which nothing is left when the
+// page is served.
+import type { AnswerState, Message, Publication, Saying } from "../../src/chat/schemas.ts";
 
-export type Review = "passed" | "flagged" | "pending";
-export type Citation = { number: number; document_id: string; title: string; uri: string; passage: string };
+export type { AnswerState, Message, Publication };
 
-export type Message = {
-  id: number;
-  author: string;
-  text: string;
-  at: number;
-  edited_at: number | null;
-  state: "visible" | "deleted" | "withdrawn";
-  review: Review;
-  reply_to: number | null;
-  answer: { to: number; model: string; notice: string; citations: Citation[] } | null;
-};
-
-export type Publication =
-  | ({ type: "message" } & Pick<Message, "id" | "author" | "text" | "at" | "review" | "reply_to" | "answer">)
-  | { type: "edited"; id: number; text: string; edited_at: number; review: Review }
-  | { type: "deleted" | "withdrawn"; id: number }
-  | { type: "reviewed"; id: number; review: Review };
-
-export type AnswerState = {
-  id: string;
-  question: number;
-  asked_by: string;
-  status: "waiting" | "writing" | "done" | "cancelled" | "failed";
-  text: string;
-  citations: Citation[];
-  model: string;
-  notice: string;
-  reason?: string;
-  message?: number;
-};
-
-type Saying =
-  | { type: "message"; text: string; reply_to?: number }
-  | { type: "edit"; id: number; text: string }
-  | { type: "delete"; id: number };
 type Room = { room: string; owner: string; private: boolean; member: boolean };
 
 export type ChatTypes = {

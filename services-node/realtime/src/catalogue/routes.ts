@@ -7,14 +7,16 @@ import type { RequestContext } from "../context.ts";
 import { IDENTITY_HEADER, requireUser } from "../identity.ts";
 import { Problem } from "../problems.ts";
 import type { FilmList } from "./films.ts";
+import type { Picks } from "./picks.ts";
 import type { Recommendations } from "./recommendations.ts";
 import { CataloguePage, CatalogueQuery, Film, FilmInteraction, FilmPath, Recorded } from "./schemas.ts";
 
 const tags = ["catalogue"];
 
-type Dependencies = { films: FilmList; recommendations: Recommendations };
+type Dependencies = { films: FilmList; recommendations: Recommendations; picks: Picks };
 
-export const catalogueRoutes: FastifyPluginAsyncTypebox<Dependencies> = async (app, { films, recommendations }) => {
+export const catalogueRoutes: FastifyPluginAsyncTypebox<Dependencies> = async (app, deps) => {
+  const { films, recommendations, picks } = deps;
   app.addHook("onRequest", async (request) => {
     requireUser(request.identity);
     if (films.size === 0) throw new Problem("unavailable", "The catalogue was not copied from Python yet.");
@@ -66,7 +68,9 @@ export const catalogueRoutes: FastifyPluginAsyncTypebox<Dependencies> = async (a
     async (request) => {
       const { id } = find(films, request.params.id);
       const { kind, key = randomUUID() } = request.body;
-      return recommendations.record(id, kind, key, asPerson(request));
+      const recorded = await recommendations.record(id, kind, key, asPerson(request));
+      picks.clicked(request.identity.subject, asPerson(request));
+      return recorded;
     },
   );
 };

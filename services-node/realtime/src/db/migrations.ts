@@ -84,4 +84,84 @@ export const MIGRATIONS: readonly string[] = [
     films  TEXT NOT NULL
   ) STRICT;
   `,
+  // 4: channels: what the gateway has yet to publish; chat rooms with what is said in them, what has yet to be reviewed
+  // and answered; telemetry, whose device belongs to who sent it first, and boards that show it.
+  `
+  CREATE TABLE channel_emits (
+    seq     INTEGER PRIMARY KEY AUTOINCREMENT,
+    channel TEXT NOT NULL,
+    key     TEXT NOT NULL,
+    data    TEXT NOT NULL
+  ) STRICT;
+
+  CREATE TABLE chat_rooms (
+    id         INTEGER PRIMARY KEY,
+    name       TEXT NOT NULL UNIQUE,
+    owner      TEXT NOT NULL,
+    private    INTEGER NOT NULL,
+    created_at INTEGER NOT NULL
+  ) STRICT;
+  -- Where people find each other at first.
+  INSERT INTO chat_rooms (name, owner, private, created_at) VALUES ('lobby', 'service:realtime', 0, 0);
+
+  CREATE TABLE chat_members (
+    subject TEXT NOT NULL,
+    room_id INTEGER NOT NULL REFERENCES chat_rooms (id) ON DELETE CASCADE,
+    read_to INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (subject, room_id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX chat_members_by_room ON chat_members (room_id);
+
+  CREATE TABLE chat_messages (
+    id        INTEGER PRIMARY KEY AUTOINCREMENT,
+    room_id   INTEGER NOT NULL REFERENCES chat_rooms (id) ON DELETE CASCADE,
+    author    TEXT NOT NULL,
+    text      TEXT NOT NULL,
+    at        INTEGER NOT NULL,
+    edited_at INTEGER,
+    state     TEXT NOT NULL DEFAULT 'visible' CHECK (state IN ('visible', 'deleted', 'withdrawn')),
+    review    TEXT NOT NULL CHECK (review IN ('passed', 'flagged', 'pending')),
+    reply_to  INTEGER,
+    answer    TEXT
+  ) STRICT;
+  CREATE INDEX chat_messages_by_room ON chat_messages (room_id, id);
+  CREATE INDEX chat_messages_pending ON chat_messages (id) WHERE review = 'pending' AND state = 'visible';
+
+  -- What was said with a key is said once, also after a restart.
+  CREATE TABLE chat_keys (
+    room_id    INTEGER NOT NULL REFERENCES chat_rooms (id) ON DELETE CASCADE,
+    author     TEXT NOT NULL,
+    key        TEXT NOT NULL,
+    message_id INTEGER NOT NULL,
+    at         INTEGER NOT NULL,
+    published  TEXT NOT NULL,
+    PRIMARY KEY (room_id, author, key)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX chat_keys_by_age ON chat_keys (at);
+
+  CREATE TABLE chat_questions (
+    message_id INTEGER PRIMARY KEY REFERENCES chat_messages (id) ON DELETE CASCADE,
+    attempts   INTEGER NOT NULL DEFAULT 0
+  ) STRICT;
+
+  CREATE TABLE telemetry_devices (
+    device TEXT PRIMARY KEY,
+    owner  TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE telemetry_points (
+    device TEXT NOT NULL,
+    metric TEXT NOT NULL,
+    time   INTEGER NOT NULL,
+    value  REAL NOT NULL,
+    PRIMARY KEY (device, metric, time)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE boards (
+    name    TEXT PRIMARY KEY,
+    owner   TEXT NOT NULL,
+    devices TEXT NOT NULL,
+    season  INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];
