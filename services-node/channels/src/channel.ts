@@ -14,7 +14,7 @@ export type Person<M> = { session: string; subject: string; data: M };
 export type ChannelEvents<T extends NamespaceTypes> = {
   publication: Received<T["publication"]>;
   presence: { joined: Person<MemberData<T>>[]; left: string[] };
-  /** Something may have been missed: load the state from the application again. What follows is complete. */
+  /** Something may have been missed: load the state from the application again. What follows this place is complete. */
   reset: { position: Position | undefined };
   subscribed: { kind: ChannelKind; position: Position | undefined; recovered: boolean; data: Data };
   /** The gateway or the application ended it; it is joined again by itself where `retryAfterMs` is not 0. */
@@ -51,7 +51,7 @@ export class Channel<T extends NamespaceTypes = NamespaceTypes> {
     const emit = this.#events.emit.bind(this.#events);
     this.subscription = new Subscription(name, deps.clock, deps.requests, {
       joined: ({ kind, position, recovered, data }) => emit("subscribed", { kind, position, recovered, data }),
-      reset: () => emit("reset", { position: this.subscription.position }),
+      reset: (position) => emit("reset", { position }),
       publication: ({ previous: _, ...publication }) => emit("publication", publication as Received<T["publication"]>),
       left: (error) => emit("unsubscribed", error),
     });

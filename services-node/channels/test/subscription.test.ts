@@ -143,7 +143,14 @@ test("latest: the newest value of each key, and keys that went while away", asyn
   await it.advance(1_000);
   it.hub.publish("latest:a", undefined, { latestKey: "x", removed: true });
   await it.advance(10);
-  assert.deepEqual(seen, ["x0", "y1", "removed y", "x1", "removed x"]);
+  assert.deepEqual(seen, ["x0", "y1", "x1", "removed y", "removed x"]);
+  it.hub.publish("latest:a", "z2", { latestKey: "z" });
+  await it.advance(10);
+  it.hub.logs.clear();
+  it.hub.publish("latest:a", "new", { latestKey: "x" });
+  it.hub.cut();
+  await it.advance(1_000);
+  assert.deepEqual(seen.slice(5), ["z2", "reset", "new"], "another history: what was known counts no more");
 });
 
 test("a subscription that is refused ends; one with a time is tried again", async () => {

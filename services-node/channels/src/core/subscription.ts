@@ -12,7 +12,7 @@ export type Phase = "idle" | "joining" | "active" | "waiting";
 export interface SubscriptionHandler {
   joined(subscribed: Subscribed): void;
   /** Something may be missing: load the state anew. */
-  reset(): void;
+  reset(position: Position | undefined): void;
   publication(publication: Publication): void;
   /** It has ended, for good where `retryAfterMs` is 0. */
   left(error: ChannelsError): void;
@@ -35,8 +35,6 @@ export class Subscription {
   #isOnline = false;
   #kind: ChannelKind = "unspecified";
   #position: Position | undefined;
-  /** latest: each key's newest offset, for values may come in any order. */
-  readonly #keys = new Map<string, bigint>();
   /** Counts what was asked: answers to what was asked earlier are not for us any more. */
   #asked = 0;
   #repairedAt = Number.NEGATIVE_INFINITY;
@@ -75,7 +73,6 @@ export class Subscription {
     if (this.#isOnline && (this.#phase === "joining" || this.#phase === "active")) this.#unsubscribe();
     this.#end();
     this.#position = undefined;
-    this.#keys.clear();
   }
 
   /** The connection is lost; what is wanted waits for the next one. */
@@ -169,49 +166,28 @@ export class Subscription {
     this.#phase = "active";
     this.#kind = subscribed.kind;
     this.#handler.joined(subscribed);
-    if (!subscribed.recovered) {
-      this.#keys.clear();
-      this.#handler.reset();
-    }
     const { epoch } = subscribed.position ?? { epoch: "" };
-    if (this.#position?.epoch !== epoch) {
-      this.#keys.clear();
-      this.#position = { epoch, offset: 0n };
-    }
-    if (this.#kind === "latest" && !subscribed.more) this.#removeAllBut(subscribed.publications);
+    if (!subscribed.recovered || this.#position?.epoch !== epoch) this.#position = { epoch, offset: 0n };
+    if (!subscribed.recovered) this.#handler.reset(subscribed.position);
     for (const publication of subscribed.publications) this.#accept(publication);
-    if (subscribed.position && !subscribed.more) this.#reach(subscribed.position.offset, !subscribed.recovered);
+    if (subscribed.position && !subscribed.more) this.#reach(subscribed.position.offset);
     this.#requests.pump();
-  }
-
-  /** Keys that had a value, and have none now. */
-  #removeAllBut(publications: Publication[]) {
-    const present = new Set(publications.map((one) => one.latestKey));
-    const { offset } = this.#position ?? { offset: 0n };
-    for (const latestKey of [...this.#keys.keys()].filter((key) => !present.has(key))) {
-      this.#keys.delete(latestKey);
-      const removed = { offset, previous: 0n, data: undefined, latestKey, removed: true, sender: "", timeMs: 0 };
-      this.#handler.publication(removed);
-    }
   }
 
   #isMissing({ previous }: Publication): boolean {
     return this.#kind === "stream" && this.#position !== undefined && previous > this.#position.offset;
   }
 
+  /** Delivers what is new. Offsets only grow; live channels have none. */
   #accept(publication: Publication) {
-    const { offset, latestKey, removed } = publication;
-    if (this.#kind === "latest") {
-      if (offset <= (this.#keys.get(latestKey) ?? -1n)) return;
-      if (removed) this.#keys.delete(latestKey);
-      else this.#keys.set(latestKey, offset);
-    } else if (this.#kind === "stream" && this.#has({ epoch: this.#position?.epoch ?? "", offset })) return;
+    const { offset } = publication;
+    if (this.#kind !== "live" && offset <= (this.#position?.offset ?? 0n)) return;
     this.#reach(offset);
     this.#handler.publication(publication);
   }
 
-  #reach(offset: bigint, isAnew = false) {
-    if (this.#position && (isAnew || offset > this.#position.offset)) this.#position.offset = offset;
+  #reach(offset: bigint) {
+    if (this.#position && offset > this.#position.offset) this.#position.offset = offset;
   }
 
   #has({ epoch, offset }: Position): boolean {

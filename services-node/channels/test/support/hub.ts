@@ -64,7 +64,8 @@ export class HubModel {
     const rest = { latestKey, removed, sender: "", timeMs: 0 };
     const entry = { offset: log.top, previous: log.kind === "stream" ? previous : 0n, data, ...rest, key };
     if (log.kind === "latest") log.entries = log.entries.filter((one) => one.latestKey !== latestKey);
-    if (log.kind !== "live" && !removed) log.entries.push(entry);
+    // Of a key that was removed, that stays: who was away has to hear of it.
+    if (log.kind !== "live") log.entries.push(entry);
     log.entries = log.entries.slice(-this.kept);
     for (const link of this.links) link.published(name, [publicationOf(entry)]);
     return { position: { epoch: log.epoch, offset: log.top }, duplicate: false, data: undefined };
@@ -213,8 +214,8 @@ export class HubLink implements Link {
     this.#subscribed.add(channel);
     this.#session?.channels.add(channel);
     const isKept = !from || (from.epoch === epoch && from.offset <= top && this.#reaches(channel, from.offset));
-    const missed = isKept && from ? entries.filter(({ offset }) => offset > from.offset) : [];
-    const found = kind === "latest" ? entries : missed;
+    const anew = kind === "latest" ? entries : [];
+    const found = isKept && from ? entries.filter(({ offset }) => offset > from.offset) : anew;
     const first = kind === "stream" ? found.slice(0, this.#hub.page) : found;
     for (let at = first.length; at < found.length; at += this.#hub.page) {
       const publications = found.slice(at, at + this.#hub.page).map(publicationOf);
