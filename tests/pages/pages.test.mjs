@@ -137,5 +137,5 @@ test("board: a reading that one person sends shows on everybody's page", async (
 });
 
 test("no page had an error, broke its policy, or asked another host for anything", () => {
-  assert.deepEqual(browser.wrong, []);
+  assert.deepEqual(browser.wrong(), []);
 });

@@ -10,6 +10,7 @@ import { chromium } from "playwright-core";
 
 const root = resolve(import.meta.dirname, "../..");
 const DEADLINE_MS = 30_000;
+const PATIENCE_MS = 15_000;
 
 export async function startStack() {
   const folder = mkdtempSync(join(tmpdir(), "pages-"));
@@ -43,7 +44,7 @@ export async function startStack() {
 
 function startGateway(folder, ports) {
   const at = (name) => `127.0.0.1:${ports[name]}`;
-  return start(process.env.GATEWAY, ["run", "--config", join(root, "gateway/gateway.toml"), "--dev-issuer"], {
+  return start(process.env.GATEWAY, ["run", "--config", process.env.GATEWAY_CONFIG ?? join(root, "gateway/gateway.toml"), "--dev-issuer"], {
     GATEWAY__LISTEN__PUBLIC: at("public"),
     GATEWAY__LISTEN__INTERNAL: at("internal"),
     GATEWAY__LISTEN__ADMIN: at("admin"),
@@ -111,7 +112,7 @@ export async function startBrowser(base) {
   const open = async (url, options = {}) => {
     const context = await browser.newContext(options);
     const page = await context.newPage();
-    page.setDefaultTimeout(DEADLINE_MS);
+    page.setDefaultTimeout(PATIENCE_MS);
     page.on("console", (message) => message.type() === "error" && wrong.push(message.text()));
     page.on("pageerror", (error) => wrong.push(String(error)));
     page.on("request", (request) => {
@@ -121,5 +122,5 @@ export async function startBrowser(base) {
     await page.goto(base + url);
     return page;
   };
-  return { open, wrong, close: () => browser.close() };
+  return { open, wrong: () => [...new Set(wrong)], close: () => browser.close() };
 }

@@ -6,8 +6,6 @@ import { attempt, element, field, find } from "../shared/dom.ts";
 import { Tile } from "./tile.ts";
 import type { Board, BoardTypes, BoardValue } from "./types.ts";
 
-start<BoardTypes>((client) => new Boards(client).begin());
-
 class Boards {
   readonly #client: ChannelsClient<BoardTypes>;
   readonly #list = element("ul", { class: "list" });
@@ -184,3 +182,6 @@ class BoardView {
     return form;
   }
 }
+
+// Classes are there only after their declaration.
+start<BoardTypes>((client) => new Boards(client).begin());

@@ -6,8 +6,6 @@ import type { Person } from "../shared/sign_in.ts";
 import { RoomView } from "./room.ts";
 import type { ChatTypes } from "./types.ts";
 
-start<ChatTypes>((client, person) => new Chat(client, person).begin());
-
 class Chat {
   readonly #client: ChannelsClient<ChatTypes>;
   readonly #person: Person;
@@ -89,3 +87,6 @@ class Chat {
     if (this.#client.state === "open") void this.#list();
   }
 }
+
+// Classes are there only after their declaration.
+start<ChatTypes>((client, person) => new Chat(client, person).begin());
