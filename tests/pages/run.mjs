@@ -39,4 +39,4 @@ if (!browser) {
   process.exit(0);
 }
 if (!existsSync(join(here, "node_modules/playwright-core"))) run("npm", ["ci", "--ignore-scripts"]);
-run(process.execPath, ["--test", "pages.test.mjs"], { GATEWAY: gateway, CHROMIUM: browser });
+run(process.execPath, ["--test", "--test-concurrency=1", "client.test.mjs", "pages.test.mjs"], { GATEWAY: gateway, CHROMIUM: browser });

@@ -28,6 +28,11 @@ export async function startStack() {
       processes.realtime = startRealtime(folder, ports);
       await answers(`${base}/app/`);
     },
+    stopGateway: (signal = "SIGTERM") => stop(processes.gateway, signal),
+    startGateway: async () => {
+      processes.gateway = startGateway(folder, ports);
+      await answers(`${base}/app/`);
+    },
     close: async () => {
       await Promise.all(Object.values(processes).map((one) => stop(one, "SIGTERM")));
       rmSync(folder, { recursive: true, force: true });

@@ -27,6 +27,7 @@ export class Tile {
     this.#name = `${device} ${metric}`;
     const title = element("h2", {}, device, element("span", { class: "soft" }, ` ${metric}`));
     const figures = element("p", {}, this.#value, " ", this.#range);
+    this.#chart.toggleAttribute("hidden", true);
     this.element = element("section", { class: "tile" }, title, figures, this.#chart, this.#verdict, this.#forecast);
   }
 
@@ -70,7 +71,9 @@ export class Tile {
   }
 
   #draw() {
-    if (this.#points.length === 0) return;
+    // One point is no line.
+    this.#chart.toggleAttribute("hidden", this.#points.length < 2);
+    if (this.#points.length < 2) return;
     const last = this.#points.at(-1)!;
     const ahead = this.#ahead.filter(({ time }) => time > last.time);
     const label = `${this.#name}: ${this.#points.length} seconds, last ${figure(last.value)}`;

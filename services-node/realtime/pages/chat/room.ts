@@ -19,7 +19,10 @@ export class RoomView {
   readonly #chat: Channel<Types["chat"]>;
   readonly #typing: Channel<Types["typing"]>;
   readonly #answers: Channel<Types["answers"]>;
+  readonly #reads: Channel<Types["reads"]>;
   readonly #list: MessageList;
+  /** How far each person has read. */
+  readonly #readTo = new Map<string, number>();
   readonly #there = new Map<string, string>();
   readonly #typists = new Map<string, ReturnType<typeof setTimeout>>();
   readonly #presence = element("p", { class: "soft small", role: "status" });
@@ -37,6 +40,7 @@ export class RoomView {
     this.#chat = client.channel(`chat:${name}`);
     this.#typing = client.channel(`typing:${name}`);
     this.#answers = client.channel(`answers:${name}`);
+    this.#reads = client.channel(`reads:${name}`);
     this.#list = new MessageList(subject, {
       edit: (id, text) => this.#say({ type: "edit", id, text }),
       remove: (id) => this.#say({ type: "delete", id }),
@@ -63,15 +67,23 @@ export class RoomView {
       }),
       this.#chat.on("unsubscribed", (error) => error.retryAfterMs === 0 && this.#refused(error.message)),
       this.#typing.on("publication", ({ data: { user, typing } }) => this.#typed(user, typing)),
+      this.#reads.on("publication", ({ data, removed }) => {
+        if (!removed) this.#readTo.set(data.reader, data.id);
+        this.#showPresence();
+      }),
       this.#answers.on("publication", ({ data, latestKey }) => this.#list.answer(latestKey, data)),
     );
-    for (const channel of [this.#chat, this.#typing, this.#answers]) channel.subscribe();
+    for (const channel of this.#channels) channel.subscribe();
   }
 
   close() {
     for (const end of this.#ends) end();
-    for (const channel of [this.#chat, this.#typing, this.#answers]) channel.unsubscribe();
+    for (const channel of this.#channels) channel.unsubscribe();
     for (const timer of this.#typists.values()) clearTimeout(timer);
+  }
+
+  get #channels() {
+    return [this.#chat, this.#typing, this.#reads, this.#answers];
   }
 
   async #subscribed() {
@@ -109,6 +121,7 @@ export class RoomView {
     this.#list.apply(publication);
     if (publication.type !== "message") return;
     this.#typed(publication.author, false);
+    this.#showPresence();
     this.#markRead();
   }
 
@@ -181,7 +194,10 @@ export class RoomView {
 
   #showPresence() {
     const names = [...new Set(this.#there.values())].sort();
-    this.#presence.textContent = `Here now: ${names.join(", ") || "nobody"}`;
+    const newest = this.#list.newest;
+    const readers = [...this.#readTo].filter(([name, id]) => newest && id >= newest && name !== this.#subject);
+    const read = readers.length > 0 ? ` · all read by ${readers.map(([name]) => name).join(", ")}` : "";
+    this.#presence.textContent = `Here now: ${names.join(", ") || "nobody"}${read}`;
   }
 
   #refused(reason: string) {
