@@ -34,6 +34,7 @@ import { mayRead, NoteRepository } from "./notes/repository.ts";
 import { noteRoutes } from "./notes/routes.ts";
 import { OutboxRepository } from "./outbox/repository.ts";
 import { OutboxWorker } from "./outbox/worker.ts";
+import { pageRoutes } from "./pages/routes.ts";
 import { Problem } from "./problems.ts";
 import { useValidation } from "./validation.ts";
 
@@ -82,6 +83,7 @@ export async function createApp(config: Config, log: Log) {
 
   const state = { draining: false };
   const http = await createHttp(log, metrics, state);
+  await http.register(pageRoutes);
   await http.register(async (scope) => {
     useIdentity(scope, verifier);
     await scope.register(noteRoutes, { notes });
