@@ -8,6 +8,7 @@ mod ai_call;
 mod ai_load;
 mod call_load;
 mod calls;
+pub mod channels;
 mod contestants;
 mod go_peers;
 mod grpc_upstream;
@@ -34,7 +35,8 @@ pub use report::{Better, Metric, Row, Table};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Which benchmarks to run: proxy, tunnel, ai-call, transcode, calls, streams,
-    /// slow-readers, reload, embed, health, answer, search, overload, memory. None: all of them.
+    /// slow-readers, reload, embed, health, answer, search, overload, memory, fanout, latency, idle,
+    /// jitter, storm. None: all of them.
     names: Vec<String>,
     /// Also write the figures as JSON: a list of {bench, case, metric, unit, value, peer, peer_value, ratio}.
     #[arg(long, value_name = "FILE")]
@@ -77,6 +79,11 @@ const BENCHES: &[(&str, Bench)] = &[
     ("search", ai::search),
     ("overload", ai::overload),
     ("memory", ai::memory),
+    ("fanout", channels::fanout),
+    ("latency", channels::latency),
+    ("idle", channels::idle),
+    ("jitter", channels::jitter),
+    ("storm", channels::storm),
 ];
 
 /// Runs the chosen benchmarks, prints their tables and writes the JSON file. Blocks its thread.
