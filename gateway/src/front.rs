@@ -17,6 +17,7 @@ use crate::{
     identity::{AuthError, Caller},
     pages,
     planes::{
+        channels,
         contract::{Lookup, Target},
         web::Route,
     },
@@ -34,6 +35,8 @@ use std::{
     time::Instant,
 };
 
+const NOTHING: &str = "There is nothing at this path.";
+
 /// What both listeners share.
 pub(crate) struct Front {
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
@@ -45,6 +48,7 @@ pub(crate) struct Front {
 enum Destination {
     Web(Arc<Route>),
     Contract(Target),
+    Channels(channels::Target),
     Page(pages::Page),
     /// A question of what can be done at a path: these methods.
     Options(String),
@@ -55,6 +59,7 @@ enum Passage {
     Answer(Response<Body>),
     Web(Arc<Route>, Scan),
     Contract(Target),
+    Channels(channels::Target),
 }
 
 impl Front {
@@ -91,6 +96,10 @@ impl Front {
             Ok(Passage::Contract(target)) => {
                 Box::pin(snapshot.contract.call(&context, target, request)).await
             }
+            Ok(Passage::Channels(target)) => match &snapshot.channels {
+                Some(plane) => Box::pin(plane.call(&context, target, request)).await,
+                None => Err(Problem::new(Code::NotFound, NOTHING)),
+            },
             Err(problem) => {
                 // Many clients send head and body apart: refused by the head, they are to read why.
                 let version = request.version();
@@ -129,6 +138,7 @@ impl Front {
                 *style = target.style;
                 &target.metrics
             }
+            Ok(Destination::Channels(target)) => &target.metrics,
             _ => &snapshot.own,
         });
         if connection.over_limit(snapshot.config.limits.requests.0) {
@@ -167,6 +177,11 @@ impl Front {
                 strip_ours(request, found);
                 Ok(Passage::Contract(target))
             }
+            Destination::Channels(target) => {
+                self.admit(snapshot, context, request, &target.rule, target.query_token).await?;
+                context.limit(target.budget, request.headers(), found);
+                Ok(Passage::Channels(target))
+            }
         }
     }
 
@@ -183,19 +198,18 @@ impl Front {
         if !is_plain(path) {
             return Err(Problem::new(Code::InvalidArgument, "The path has dot segments or backslashes."));
         }
+        match snapshot.channels.as_ref().map(|plane| plane.find(request, listener)) {
+            Some(channels::Lookup::Found(target)) => return Ok(Destination::Channels(target)),
+            Some(channels::Lookup::MethodNotAllowed(allow)) => return wrong_method(request, allow),
+            _ => {}
+        }
         let route = snapshot.routes.find(path);
         if let Some(route) = route.filter(|route| !route.is_root()) {
             return Ok(Destination::Web(Arc::clone(route)));
         }
         match snapshot.contract.find(request, listener) {
             Lookup::Found(target) => return Ok(Destination::Contract(target)),
-            Lookup::MethodNotAllowed(allow) if route.is_none() && request.method() == Method::OPTIONS => {
-                return Ok(Destination::Options(allow));
-            }
-            Lookup::MethodNotAllowed(allow) if route.is_none() => {
-                return Err(Problem::new(Code::MethodNotAllowed, "The path exists with other methods.")
-                    .with_allow(allow));
-            }
+            Lookup::MethodNotAllowed(allow) if route.is_none() => return wrong_method(request, allow),
             _ => {}
         }
         if let Some(page) = pages::find_docs(path, listener, snapshot) {
@@ -206,7 +220,7 @@ impl Front {
             None if path == "/" && listener == Listener::Public && snapshot.config.page.enabled.0 => {
                 Ok(Destination::Page(pages::Page::Index))
             }
-            None => Err(Problem::new(Code::NotFound, "There is nothing at this path.")),
+            None => Err(Problem::new(Code::NotFound, NOTHING)),
         }
     }
 
@@ -244,11 +258,22 @@ impl Destination {
         let opens = match self {
             Self::Web(route) => route.websocket,
             Self::Contract(target) => target.websocket,
+            Self::Channels(target) => target.websocket,
             Self::Page(_) | Self::Options(_) => false,
         };
         match opens || !websocket::is_adopted(request) {
             true => Ok(()),
             false => Err(Problem::new(Code::Unimplemented, "There is no WebSocket at this path.")),
+        }
+    }
+}
+
+/// OPTIONS asks for the methods; another one is told them.
+fn wrong_method(request: &Request<Incoming>, allow: String) -> Result<Destination, Problem> {
+    match *request.method() {
+        Method::OPTIONS => Ok(Destination::Options(allow)),
+        _ => {
+            Err(Problem::new(Code::MethodNotAllowed, "The path exists with other methods.").with_allow(allow))
         }
     }
 }

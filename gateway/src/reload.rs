@@ -50,7 +50,7 @@ impl Reloader {
         let built = background::run("reload", move || me.build()).await;
         let built = built.unwrap_or_else(|error| Err(error.to_string()));
         let result = built.map(|(new, ignored)| {
-            new.upstreams.start();
+            new.start();
             tokio::spawn(retire(self.current.swap(Arc::new(new))));
             ignored
         });
@@ -85,12 +85,19 @@ async fn retire(old: Arc<Snapshot>) {
     }
 }
 
+/// Whose secret signs the tickets of channels; none before there are channels.
+fn signs(config: &config::Config) -> Option<&config::Secret> {
+    let first = config.channels.as_ref()?.services.0.first()?;
+    config.upstreams.get(first)?.secret.as_ref()
+}
+
 /// What a running gateway cannot change.
 fn at_next_start(old: &config::Config, new: &config::Config) -> Vec<String> {
     let changed = [
         ("listen.public", old.listen.public != new.listen.public),
         ("listen.internal", old.listen.internal != new.listen.internal),
         ("listen.admin", old.listen.admin != new.listen.admin),
+        ("channels.services", signs(old).is_some_and(|old| signs(new).is_some_and(|new| old != new))),
         ("limits.connections", old.limits.connections != new.limits.connections),
         (
             "log",

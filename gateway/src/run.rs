@@ -8,7 +8,7 @@ use crate::{
     identity::DevIssuer,
     listen::{Listening, Registry, bind},
     pages,
-    planes::{contract::Sockets, web::Tunnels},
+    planes::{channels::Channels, contract::Sockets, web::Tunnels},
     reload::Reloader,
     snapshot::{Lasting, Snapshot},
     watch,
@@ -57,6 +57,7 @@ pub struct Gateway {
     registries: [Arc<Registry>; 2],
     tunnels: Arc<Tunnels>,
     sockets: Arc<Sockets>,
+    channels: Arc<Channels>,
     tasks: Vec<JoinHandle<()>>,
     log_writer: Option<std::thread::JoinHandle<()>>,
 }
@@ -74,12 +75,14 @@ impl Gateway {
         let metrics = Arc::new(Metrics::default());
         let tunnels = Tunnels::new(Arc::clone(&metrics));
         let sockets = Sockets::new(Arc::clone(&metrics));
+        let channels = Arc::<Channels>::default();
         let dev_secret =
             (options.dev_issuer && config.identity.hs256_secret.is_none()).then(random_secret).transpose()?;
         let lasting = Lasting {
             metrics: Arc::clone(&metrics),
             tunnels: Arc::clone(&tunnels),
             sockets: Arc::clone(&sockets),
+            channels: Arc::clone(&channels),
             dev_secret,
         };
         let (log, log_writer) = access_log(&config, &metrics);
@@ -95,7 +98,7 @@ impl Gateway {
             internal: internal.local_addr()?,
             admin: admin.local_addr()?,
         };
-        snapshot.upstreams.start();
+        snapshot.start();
         let limit = snapshot.config.limits.connections.0;
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
         let front =
@@ -120,7 +123,7 @@ impl Gateway {
         let state = admin::State::new(Arc::clone(&reloader), metrics, options.dev_issuer);
         tasks.push(tokio::spawn(admin::serve(admin, state)));
         tracing::info!(public = %addresses.public, internal = %addresses.internal, admin = %addresses.admin, "listening");
-        Ok(Self { addresses, front, reloader, registries, tunnels, sockets, tasks, log_writer })
+        Ok(Self { addresses, front, reloader, registries, tunnels, sockets, channels, tasks, log_writer })
     }
 
     /// Builds everything that a start would, contracts included, and starts nothing.
@@ -153,21 +156,26 @@ impl Gateway {
         }
         self.registries.iter().for_each(|registry| registry.wake());
         let until = Instant::now() + bound;
+        // The last ones still have a closing handshake before them.
+        self.channels.drain(bound - bound / 4);
         let open = || {
             let connections = self.registries.iter().map(|r| r.count()).sum::<usize>();
-            connections + self.tunnels.count() + self.sockets.count()
+            connections + self.tunnels.count() + self.sockets.count() + self.channels.count()
         };
         // A closing handshake is part of the drain, so it begins before the bound.
         let goodbye = until - (bound / 4).min(GOODBYE);
         while open() > 0 && Instant::now() < until {
-            if Instant::now() >= goodbye {
+            let last = Instant::now() >= goodbye;
+            if last {
                 self.sockets.stop();
             }
+            self.channels.release(last);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         if open() > 0 {
             tracing::warn!(open = open(), "the drain's bound has passed; what is open is closed");
             self.tunnels.abort();
+            self.channels.abort();
             self.registries.iter().for_each(|registry| registry.close());
             let until = Instant::now() + Duration::from_secs(1);
             while open() > 0 && Instant::now() < until {
@@ -188,7 +196,7 @@ fn built(config: Config) -> anyhow::Result<Snapshot> {
     let metrics = Arc::new(Metrics::default());
     let tunnels = Tunnels::new(Arc::clone(&metrics));
     let sockets = Sockets::new(Arc::clone(&metrics));
-    let lasting = Lasting { metrics, tunnels, sockets, dev_secret: None };
+    let lasting = Lasting { metrics, tunnels, sockets, channels: Arc::default(), dev_secret: None };
     Snapshot::build(config, &lasting, None).map_err(anyhow::Error::msg)
 }
 

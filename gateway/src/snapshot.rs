@@ -6,6 +6,7 @@ use crate::{
     identity::{External, Services},
     pages,
     planes::{
+        channels::{Channels, ChannelsPlane},
         contract::{ContractPlane, Sockets},
         web::{Routes, Tunnels, WebPlane},
     },
@@ -17,12 +18,14 @@ use std::sync::{Arc, OnceLock};
 pub(crate) struct Snapshot {
     pub(crate) config: Arc<Config>,
     pub(crate) browser: Browser,
-    pub(crate) external: External,
+    pub(crate) external: Arc<External>,
     pub(crate) services: Services,
     pub(crate) upstreams: Upstreams,
     pub(crate) routes: Routes,
     pub(crate) web: WebPlane,
     pub(crate) contract: ContractPlane,
+    /// None where the configuration has no channels.
+    pub(crate) channels: Option<ChannelsPlane>,
     /// The samples that `/` shows.
     pub(crate) samples: String,
     /// The OpenAPI document, made when it is first asked for.
@@ -36,6 +39,7 @@ pub(crate) struct Lasting {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tunnels: Arc<Tunnels>,
     pub(crate) sockets: Arc<Sockets>,
+    pub(crate) channels: Arc<Channels>,
     /// The HS256 secret in force when none is configured: the development issuer's own.
     pub(crate) dev_secret: Option<Vec<u8>>,
 }
@@ -60,7 +64,8 @@ impl Snapshot {
         let secrets =
             config.upstreams.iter().filter_map(|(name, u)| Some((name.as_str(), u.secret.as_ref()?.bytes())));
         let services = Services::new(secrets, config.identity.leeway.0, cached, slots);
-        let external = External::new(&config.identity, lasting.hs256_secret(&config), cached, slots);
+        let external =
+            Arc::new(External::new(&config.identity, lasting.hs256_secret(&config), cached, slots));
         let deadlines = &config.deadlines;
         let tunnel = crate::planes::web::TunnelSettings {
             limit: config.limits.tunnels.0,
@@ -71,6 +76,7 @@ impl Snapshot {
         };
         Ok(Self {
             browser: Browser::new(&config.public),
+            channels: ChannelsPlane::build(&config, &external, metrics, &lasting.channels),
             external,
             services,
             routes: Routes::build(&config, &upstreams, metrics),
@@ -83,5 +89,13 @@ impl Snapshot {
             upstreams,
             config,
         })
+    }
+
+    /// Starts what works by itself: health checks, and the hub of channels.
+    pub(crate) fn start(&self) {
+        self.upstreams.start();
+        if let Some(channels) = &self.channels {
+            channels.start();
+        }
     }
 }

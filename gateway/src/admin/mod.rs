@@ -57,6 +57,7 @@ async fn no_browsers(request: Request, next: Next) -> Response {
 
 async fn metrics(Extract(state): Extract<State>) -> impl IntoResponse {
     let mut text = state.metrics.render();
+    state.reloader.lasting().channels.render(&mut text);
     let snapshot = state.reloader.snapshot();
     text.push_str("# HELP gateway_upstream_up Whether the last health check succeeded.\n# TYPE gateway_upstream_up gauge\n");
     for upstream in snapshot.upstreams.iter() {

@@ -1,6 +1,7 @@
 //! What single values cannot show: references between tables, and combinations that cannot work.
 
 use super::{
+    channels,
     load::ConfigError,
     schema::{Config, Protocol, Route, RouteAccess},
 };
@@ -10,6 +11,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     upstreams(config)?;
     routes(config)?;
     contracts(config)?;
+    channels::check(config)?;
     identity(config)?;
     public(config)
 }

@@ -1,5 +1,6 @@
 //! The configuration's shape and defaults. `gateway.toml` in this crate's folder shows every key with a comment.
 
+use super::channels::Channels;
 use super::values::{ByteSize, Count, List, Millis, Secret, Switch};
 use serde::Deserialize;
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
@@ -22,6 +23,8 @@ pub struct Config {
     pub log: Log,
     /// The protobuf contracts that are served.
     pub contracts: Contracts,
+    /// Channels; off when the table is absent.
+    pub channels: Option<Channels>,
     /// Where requests go, by name.
     pub upstreams: BTreeMap<String, Upstream>,
     /// Which paths go to HTTP upstreams, by name.

@@ -109,6 +109,8 @@ pub struct Problem {
     code: Code,
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
+    /// The application's own code.
+    reason: String,
     retry_after: Option<u64>,
     allow: Option<String>,
     content: Option<Box<(HeaderValue, Bytes)>>,
@@ -163,6 +165,8 @@ struct Document<'a> {
     request_id: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reason: &'a str,
 }
 
 impl Problem {
@@ -173,6 +177,7 @@ impl Problem {
             code,
             detail: detail.into(),
             errors: Vec::new(),
+            reason: String::new(),
             retry_after: later.then_some(1),
             allow: None,
             content: None,
@@ -183,6 +188,13 @@ impl Problem {
     #[must_use]
     pub fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
         self.errors = errors;
+        self
+    }
+
+    /// Adds the application's own code, where it is the application that refuses.
+    #[must_use]
+    pub fn with_reason(mut self, reason: String) -> Self {
+        self.reason = reason;
         self
     }
 
@@ -222,6 +234,7 @@ impl Problem {
             detail: &self.detail,
             request_id,
             errors: &self.errors,
+            reason: &self.reason,
         };
         serde_json::to_vec(&document).unwrap_or_default()
     }

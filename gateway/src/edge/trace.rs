@@ -36,6 +36,12 @@ pub fn ids(headers: &HeaderMap) -> (HeaderValue, HeaderValue) {
     (request_id, value(buffer))
 }
 
+/// A trace of its own, for what no request asks for.
+pub fn fresh() -> String {
+    let (_, traceparent) = ids(&HeaderMap::new());
+    traceparent.to_str().unwrap_or_default().to_owned()
+}
+
 fn value(bytes: BytesMut) -> HeaderValue {
     // Hexadecimal digits and hyphens are always valid.
     HeaderValue::from_maybe_shared(bytes.freeze()).unwrap_or_else(|_| HeaderValue::from_static("-"))

@@ -51,6 +51,11 @@ impl Caller {
         Self::new("anonymous".into(), Kind::Anonymous, String::new(), slots)
     }
 
+    /// When the token ends, in seconds since the Unix epoch; none: with each request's own.
+    pub fn expires(&self) -> Option<u64> {
+        self.expires
+    }
+
     /// Whether every one of `scopes` was granted.
     pub fn has_scopes<S: AsRef<str>>(&self, scopes: &[S]) -> bool {
         scopes.iter().all(|wanted| self.scope.split(' ').any(|granted| granted == wanted.as_ref()))
