@@ -24,9 +24,11 @@ pub(in crate::bench) struct Ports {
 
 /// What an application has done.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(in crate::bench) struct Done {
-    pub(in crate::bench) number: u64,
-    pub(in crate::bench) asks: u64,
+pub struct Done {
+    /// Its newest message.
+    pub number: u64,
+    /// Decisions that it was asked for.
+    pub asks: u64,
 }
 
 /// Serves the link of the gateway whose internal listener is at `internal`, until killed.
@@ -35,9 +37,14 @@ pub(in crate::bench) async fn application(internal: &str, secret: &str) -> Resul
     let app = link::App::attach(internal, "app", secret, hello, link::yes()).await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     crate::bench::helper::say(&Ports { port: 0, control: listener.local_addr()?.port() })?;
+    controlled(&app, &listener).await
+}
+
+/// Lets an attached application be controlled, by one connection after the other.
+pub async fn controlled(app: &link::App, listener: &TcpListener) -> Result<()> {
     let mut number = 0;
     loop {
-        let mut control = Control::accept(&listener).await?;
+        let mut control = Control::accept(listener).await?;
         control.say(&Done { number, asks: app.asks() }).await?;
         while let Some(order) = control.order().await? {
             for _ in 0..order.count {
@@ -75,7 +82,9 @@ pub(in crate::bench) async fn grip(publish: &str) -> Result<()> {
             for _ in 0..order.count {
                 number += 1;
                 let content = marks::message(number, order.at);
-                let item = serde_json::json!({"channel": "all", "formats": {"ws-message": {"content": content}}});
+                let content = serde_json::json!({"content": content});
+                let item = serde_json::json!({"channel": "all",
+                    "formats": {"ws-message": content, "http-stream": content}});
                 let item = format!("J{item}");
                 // A long message frame, the last of its message.
                 frames.push(2);
@@ -108,12 +117,12 @@ async fn zmq_push(address: &str) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Answers WebSocket events over HTTP: an opening is accepted and subscribed, whatever else is noted.
+/// Answers WebSocket events over HTTP: an opening is accepted and subscribed, whatever else is noted. A GET is held.
 async fn websocket_events(stream: TcpStream) -> Result<()> {
     const SUBSCRIBE: &str = "c:{\"type\": \"subscribe\", \"channel\": \"all\"}";
     let mut stream = BufReader::new(stream);
     loop {
-        let (mut length, mut line) = (0, String::new());
+        let (mut length, mut line, mut get) = (0, String::new(), false);
         loop {
             line.clear();
             if stream.read_line(&mut line).await? == 0 {
@@ -122,12 +131,19 @@ async fn websocket_events(stream: TcpStream) -> Result<()> {
             if line.trim().is_empty() {
                 break;
             }
+            get |= line.starts_with("GET ");
             if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
                 length = value.trim().parse()?;
             }
         }
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await?;
+        if get {
+            let response = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ngrip-hold: stream\r\ngrip-channel: all\r\n\
+                            content-length: 5\r\n\r\nready";
+            stream.get_mut().write_all(response.as_bytes()).await?;
+            continue;
+        }
         let (events, grip) = if body.starts_with(b"OPEN") {
             let subscribe = format!("TEXT {:x}\r\n{SUBSCRIBE}\r\n", SUBSCRIBE.len());
             (format!("OPEN\r\n{subscribe}TEXT 7\r\nm:ready\r\n"), "sec-websocket-extensions: grip\r\n")

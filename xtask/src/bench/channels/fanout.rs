@@ -40,6 +40,7 @@ impl Timing {
 
 fn drive(contestant: &Contestant, encoding: Encoding, pace: Pace, timing: &Timing) -> Result<Option<Fanned>> {
     let Some(door) = contestant.door(encoding) else { return Ok(None) };
+    contestant.settle()?;
     let job = Fan {
         door,
         control: contestant.control,

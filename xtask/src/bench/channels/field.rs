@@ -45,7 +45,10 @@ pub(super) struct Contestant {
 pub(super) enum Who {
     Gateway,
     SocketIo,
+    /// Over WebSockets.
     Pushpin,
+    /// Over streaming HTTP responses, which it is best at.
+    PushpinStream,
     Centrifugo,
     /// Centrifugo's library told to collect a client's messages for 2 ms, as our gateway does.
     CentrifugoDelayed,
@@ -53,15 +56,22 @@ pub(super) enum Who {
 
 impl Who {
     /// All of them, ours first.
-    pub(super) const ALL: [Self; 5] =
-        [Self::Gateway, Self::SocketIo, Self::Pushpin, Self::Centrifugo, Self::CentrifugoDelayed];
+    pub(super) const ALL: [Self; 6] = [
+        Self::Gateway,
+        Self::SocketIo,
+        Self::Pushpin,
+        Self::PushpinStream,
+        Self::Centrifugo,
+        Self::CentrifugoDelayed,
+    ];
 
     /// Starts it with files in `folder`.
     pub(super) fn start(self, folder: &Path) -> Result<Contestant> {
         match self {
             Self::Gateway => gateway(folder),
             Self::SocketIo => socket_io(folder),
-            Self::Pushpin => pushpin(folder),
+            Self::Pushpin => pushpin(&subfolder(folder, "pushpin")?, Dialect::Grip),
+            Self::PushpinStream => pushpin(&subfolder(folder, "pushpin-stream")?, Dialect::GripStream),
             Self::Centrifugo => centrifugo(folder, None),
             Self::CentrifugoDelayed => centrifugo(folder, Some("2ms")),
         }
@@ -75,7 +85,7 @@ pub(super) struct Field {
 }
 
 impl Field {
-    /// Starts ours and those peers of `who` that can be. `BENCH_CHANNELS_ONLY_PEERS=1` leaves ours out, to try the peers.
+    /// Starts ours and those peers of `who` that can be.
     pub(super) fn start(bench: &str, who: &[Who]) -> Result<Self> {
         let folder = Folder::new()?;
         let mut contestants = Vec::new();
@@ -106,6 +116,20 @@ impl Contestant {
         self.processes[0].pid()
     }
 
+    /// Waits until it does next to nothing: what an earlier load left behind is dealt with.
+    pub(super) fn settle(&self) -> Result<()> {
+        let until = Instant::now() + Duration::from_secs(60);
+        let used = || self.pids().into_iter().map(process::cpu_us).sum::<Result<f64>>();
+        loop {
+            let before = used()?;
+            thread::sleep(Duration::from_millis(500));
+            if used()? - before < 50_000.0 {
+                return Ok(());
+            }
+            ensure!(Instant::now() < until, "{} does not come to rest", self.name);
+        }
+    }
+
     /// What the server's processes hold in memory, in bytes, once it has not changed for half a second.
     pub(super) fn settled_rss(&self) -> Result<f64> {
         let until = Instant::now() + Duration::from_secs(10);
@@ -119,6 +143,12 @@ impl Contestant {
         }
         Ok(last)
     }
+}
+
+fn subfolder(folder: &Path, name: &str) -> Result<PathBuf> {
+    let path = folder.join(name);
+    fs::create_dir_all(&path)?;
+    Ok(path)
 }
 
 /// A name with a version: it is known only now, and is printed until the program ends.
@@ -275,15 +305,14 @@ fn short(version: &str) -> &str {
 
 /// Pushpin as Debian packages it: Condure before it, Zurl behind it, and a backend that subscribes by GRIP. Its
 /// packaged limits of messages a second are raised: they drop what is beyond.
-fn pushpin(folder: &Path) -> Result<Contestant> {
+fn pushpin(folder: &Path, dialect: Dialect) -> Result<Contestant> {
     let output = Command::new("pushpin").arg("--version").output();
     let Ok(output) = output else { bail!("it is not installed (`cargo xtask bench --setup` installs it)") };
     let version = String::from_utf8_lossy(&output.stdout).trim().replace("pushpin ", "");
     let [public, push, subscribe, http, command] = free_ports()?;
     let backend = Spec::ChannelsGrip { publish: format!("127.0.0.1:{push}") };
     let (backend, ports) = helper("backend", &backend, &folder.join("grip.log"))?;
-    let run = folder.join("pushpin-run");
-    fs::create_dir_all(&run)?;
+    let run = subfolder(folder, "run")?;
     let (at, config) = (run.display(), folder.join("pushpin.conf"));
     let text = format!(
         "[global]
@@ -320,10 +349,10 @@ message_wait=5000
     let mut process = Pinned::start("pushpin", PROXY_CORE, &["pushpin".into(), command], &log)?;
     wait_listening(&mut process, public, &log)?;
     wait_listening(&mut process, push, &log)?;
-    let door =
-        Door { address: format!("127.0.0.1:{public}"), path: "/".into(), dialect: Dialect::Grip };
+    let door = Door { address: format!("127.0.0.1:{public}"), path: "/".into(), dialect };
+    let over = if dialect == Dialect::Grip { "" } else { ", HTTP" };
     Ok(Contestant {
-        name: named(format!("pushpin {version}")),
+        name: named(format!("pushpin {version}{over}")),
         doors: vec![(Encoding::Json, door)],
         control: ports.control,
         recovers: false,

@@ -26,7 +26,7 @@ pub(in crate::bench) fn run(plan: &Plan) -> Result<Vec<Table>> {
     let mut cases = Vec::new();
     for (case, encoding) in [("JSON", Encoding::Json), ("protobuf", Encoding::Protobuf)] {
         let mut entries = Vec::new();
-        for who in [Who::Gateway, Who::SocketIo, Who::Pushpin, Who::Centrifugo] {
+        for who in [Who::Gateway, Who::SocketIo, Who::Pushpin, Who::PushpinStream, Who::Centrifugo] {
             let field = Field::start("idle", &[who])?;
             for contestant in &field.contestants {
                 if let Some(values) = measure(contestant, encoding, connections)? {

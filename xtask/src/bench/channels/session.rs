@@ -23,6 +23,8 @@ pub enum Dialect {
     SocketIo,
     /// A bare WebSocket; the backend subscribes it by GRIP.
     Grip,
+    /// A streaming HTTP response; the backend holds it by GRIP.
+    GripStream,
 }
 
 /// Where a client goes.
@@ -81,7 +83,10 @@ impl Session {
             Dialect::Centrifuge(Encoding::Protobuf) => ("centrifuge-protobuf", door.path.as_str()),
             _ => ("", door.path.as_str()),
         };
-        let socket = Socket::open(&door.address, path, subprotocol, "").await?;
+        let socket = match door.dialect {
+            Dialect::GripStream => Socket::response(&door.address, path).await?,
+            _ => Socket::open(&door.address, path, subprotocol, "").await?,
+        };
         let mut session = Self {
             socket,
             place: place.cloned().unwrap_or_default(),
@@ -94,7 +99,7 @@ impl Session {
             Dialect::Centrifuge(Encoding::Json) => session.centrifuge(place.is_some()).await?,
             Dialect::Centrifuge(Encoding::Protobuf) => session.centrifuge_protobuf().await?,
             Dialect::SocketIo => session.socket_io(place.is_some()).await?,
-            Dialect::Grip => {
+            Dialect::Grip | Dialect::GripStream => {
                 session.until("the subscription", |frame| Ok((frame == b"ready").then_some(()))).await?;
             }
         }
@@ -268,14 +273,19 @@ impl Session {
             connect += &json!({"pid": self.place.ticket, "offset": self.place.offset}).to_string();
         }
         self.socket.send(true, connect.as_bytes()).await?;
+        // What was missed comes before the namespace is said to be open.
+        let (mut place, mut early) = (self.place.clone(), Vec::new());
         let connected: Value = self
             .until("the namespace", |frame| {
+                marks::scan(frame, |number, at| early.push((number, at)));
+                note(Dialect::SocketIo, frame, &mut place)?;
                 Ok(frame.strip_prefix(b"40").map(serde_json::from_slice).transpose()?)
             })
             .await?;
+        self.early = early;
         let pid = connected["pid"].as_str().unwrap_or_default().to_owned();
         self.recovered = resume && pid == self.place.ticket;
-        self.place.ticket = pid;
+        self.place = Place { ticket: pid, ..place };
         Ok(())
     }
 }
@@ -292,7 +302,7 @@ fn pong(dialect: Dialect, frame: &[u8]) -> Result<Option<Vec<u8>>> {
         Dialect::SocketIo => (frame == b"2").then(|| b"3".to_vec()),
         Dialect::Centrifuge(Encoding::Json) => (frame.trim_ascii() == b"{}").then(|| b"{}".to_vec()),
         Dialect::Centrifuge(Encoding::Protobuf) => (frame == [0]).then(|| vec![0]),
-        Dialect::Grip => None,
+        Dialect::Grip | Dialect::GripStream => None,
         Dialect::Channels(encoding) => {
             let messages = encoding.decode(frame)?;
             let asked = messages.iter().any(|message| matches!(message.said, Some(Said::Heartbeat(_))));
@@ -324,7 +334,7 @@ fn note(dialect: Dialect, frame: &[u8], place: &mut Place) -> Result<()> {
                 place.offset = event[2].as_str().context("an event without an offset")?.to_owned();
             }
         }
-        Dialect::Grip => {}
+        Dialect::Grip | Dialect::GripStream => {}
     }
     Ok(())
 }

@@ -41,6 +41,8 @@ pub struct Socket {
     buffer: Vec<u8>,
     /// Where in `buffer` the next frame begins.
     start: usize,
+    /// Frames are the chunks of an HTTP response.
+    chunked: bool,
 }
 
 impl Socket {
@@ -63,26 +65,27 @@ impl Socket {
             "GET {path} HTTP/1.1\r\nhost: {address}\r\n{headers}{subprotocol}connection: Upgrade\r\n\
              upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: {KEY}\r\n\r\n"
         );
-        stream.write_all(request.as_bytes()).await?;
-        let mut buffer = Vec::with_capacity(512);
-        let end = loop {
-            if let Some(end) = memchr::memmem::find(&buffer, b"\r\n\r\n") {
-                break end + 4;
-            }
-            let count = stream.read_buf(&mut buffer).await?;
-            ensure!(count > 0, "closed in the handshake after {:?}", String::from_utf8_lossy(&buffer));
-        };
-        let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
+        let (head, buffer, start) = exchange(&mut stream, &request).await?;
         ensure!(head.starts_with("HTTP/1.1 101"), "no upgrade: {}", head.lines().next().unwrap_or_default());
         ensure!(head.contains(ACCEPT), "a wrong answer to the key: {head}");
-        Ok(Self { stream, buffer, start: end })
+        Ok(Self { stream, buffer, start, chunked: false })
+    }
+
+    /// Reads a streaming HTTP response instead: each of its chunks is a frame.
+    pub async fn response(address: &str, path: &str) -> Result<Self> {
+        let mut stream = TcpStream::connect(address).await.context("connect")?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n");
+        let (head, buffer, start) = exchange(&mut stream, &request).await?;
+        let streams = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+        ensure!(head.starts_with("HTTP/1.1 200") && streams, "no stream: {head}");
+        Ok(Self { stream, buffer, start, chunked: true })
     }
 
     /// The next frame. An error is the end of the connection, or a frame that no server may send.
     pub async fn frame(&mut self) -> Result<Frame<'_>> {
         loop {
-            if let Some((opcode, from, to)) = parse(&self.buffer, self.start)? {
-                self.start = to;
+            if let Some((opcode, from, to)) = self.parse()? {
+                self.start = if self.chunked { to + 2 } else { to };
                 let payload = &self.buffer[from..to];
                 return Ok(match opcode {
                     0..=2 => Frame::Message(payload),
@@ -99,9 +102,8 @@ impl Socket {
         }
     }
 
-    /// Whether a whole frame is there already.
-    pub fn has_frame(&self) -> bool {
-        parse(&self.buffer, self.start).is_ok_and(|frame| frame.is_some())
+    fn parse(&self) -> Result<Option<(u8, usize, usize)>> {
+        if self.chunked { chunk(&self.buffer, self.start) } else { parse(&self.buffer, self.start) }
     }
 
     async fn fill(&mut self) -> Result<usize> {
@@ -165,6 +167,30 @@ impl Socket {
     }
 }
 
+/// Sends a request; the response's head, everything read so far, and where in it the body begins.
+async fn exchange(stream: &mut TcpStream, request: &str) -> Result<(String, Vec<u8>, usize)> {
+    stream.write_all(request.as_bytes()).await?;
+    let mut buffer = Vec::with_capacity(512);
+    loop {
+        if let Some(end) = memchr::memmem::find(&buffer, b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
+            return Ok((head, buffer, end + 4));
+        }
+        let count = stream.read_buf(&mut buffer).await?;
+        ensure!(count > 0, "closed in the handshake after {:?}", String::from_utf8_lossy(&buffer));
+    }
+}
+
+/// The chunk at `start`, as [`parse`] gives a frame; the last one closes.
+fn chunk(buffer: &[u8], start: usize) -> Result<Option<(u8, usize, usize)>> {
+    let Some(end) = memchr::memmem::find(&buffer[start..], b"\r\n") else { return Ok(None) };
+    let size = std::str::from_utf8(&buffer[start..start + end])?;
+    let size = usize::from_str_radix(size, 16).with_context(|| format!("{size:?} is no chunk's size"))?;
+    let from = start + end + 2;
+    let whole = buffer.len() >= from + size + 2;
+    Ok(whole.then_some((if size == 0 { 8 } else { 1 }, from, from + size)))
+}
+
 /// The frame at `start`, if all of it is there: opcode, and where its payload begins and ends.
 fn parse(buffer: &[u8], start: usize) -> Result<Option<(u8, usize, usize)>> {
     let bytes = &buffer[start..];
@@ -173,7 +199,7 @@ fn parse(buffer: &[u8], start: usize) -> Result<Option<(u8, usize, usize)>> {
     ensure!(second & 0x80 == 0, "a server's frame is masked");
     let (header, length) = match (second & 0x7f, rest) {
         (126, [a, b, ..]) => (4, usize::from(u16::from_be_bytes([*a, *b]))),
-        (127, [bytes @ .., ]) if bytes.len() >= 8 => {
+        (127, bytes) if bytes.len() >= 8 => {
             let mut length = [0; 8];
             length.copy_from_slice(&bytes[..8]);
             (10, usize::try_from(u64::from_be_bytes(length))?)
@@ -212,6 +238,14 @@ mod tests {
             }
             assert_eq!(parse(&frame, 0).expect("good"), Some((2, header, header + length)));
         }
+    }
+
+    #[test]
+    fn chunks_are_frames() {
+        let body = b"3\r\nabc\r\n0\r\n\r\n";
+        assert_eq!(chunk(body, 0).expect("a chunk"), Some((1, 3, 6)));
+        assert_eq!(chunk(body, 8).expect("the last one"), Some((8, 11, 11)));
+        assert_eq!(chunk(&body[..7], 0).expect("a part"), None);
     }
 
     #[test]
