@@ -4,6 +4,7 @@ mod alone;
 mod browsers;
 mod cancellation;
 mod catalogue;
+mod channels;
 mod collab;
 mod demo;
 mod faults;
@@ -42,6 +43,7 @@ pub(crate) fn all() -> Vec<Group> {
         cancellation::add,
         faults::add,
         catalogue::add_faults,
+        channels::add,
         shutdown::add,
     ]
     .into_iter()

@@ -79,6 +79,16 @@ fn build(folder: &Path) -> Result<PathBuf> {
     Ok(program)
 }
 
+/// Runs `go` in a module's folder; an error that says why where it cannot.
+pub(super) fn go(module: &Path, arguments: &[&str]) -> Result<()> {
+    let found = folders().into_iter().map(|folder| folder.join("go")).find(|file| file.is_file());
+    let program = found.context("there is no Go on PATH or in /usr/local/go/bin")?;
+    let output = Command::new(program).args(arguments).current_dir(module).output()?;
+    let says = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+    ensure!(output.status.success(), "`go {}` failed: {says}", arguments[0]);
+    Ok(())
+}
+
 /// The contracts with all that they import and with their annotations, compiled.
 fn contracts() -> Result<Vec<u8>> {
     let includes = [root().join("xtask/peers/proto"), root().join("proto")];

@@ -4,6 +4,8 @@
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::channels::{backend, churn, load, session::Door};
+
 /// A helper's job.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -26,6 +28,18 @@ pub(super) enum Spec {
     Probe { target: Target, seconds: f64 },
     /// Make calls and reload the gateway meanwhile; says an [`super::reload::Around`].
     Reload { target: Target, admin: String },
+    /// Be the application on a gateway's link until killed; says its ports.
+    ChannelsApp { internal: String, secret: String },
+    /// Be Pushpin's backend until killed; says its ports.
+    ChannelsGrip { publish: String },
+    /// Publish to many receivers; says a [`load::Fanned`].
+    ChannelsFan(load::Fan),
+    /// Open connections of channels, say `{"open": …}`, keep them until killed.
+    ChannelsIdle { door: Door, connections: usize },
+    /// Lose connections one after the other and come back; says a [`churn::Jittered`].
+    ChannelsJitter(churn::Jitter),
+    /// Lose connections all at once and come back; says a [`churn::Stormed`].
+    ChannelsStorm(churn::Storm),
     /// Call Embed; says a [`Figures`].
     Embed { call: super::ai_load::Call, concurrency: usize, seconds: f64 },
 }
@@ -96,6 +110,12 @@ async fn dispatch(spec: Spec) -> Result<()> {
         }
         Spec::Probe { target, seconds } => say(&super::stream_load::probe(&target, seconds).await?),
         Spec::Reload { target, admin } => say(&super::call_load::around_reload(&target, &admin).await?),
+        Spec::ChannelsApp { internal, secret } => backend::application(&internal, &secret).await,
+        Spec::ChannelsGrip { publish } => backend::grip(&publish).await,
+        Spec::ChannelsFan(job) => say(&load::fan(job).await?),
+        Spec::ChannelsIdle { door, connections } => load::idle(door, connections).await,
+        Spec::ChannelsJitter(job) => say(&churn::jitter(job).await?),
+        Spec::ChannelsStorm(job) => say(&churn::storm(job).await?),
         Spec::Embed { call, concurrency, seconds } => {
             say(&super::ai_load::drive(&call, concurrency, seconds).await?)
         }

@@ -8,6 +8,7 @@ mod ai_call;
 mod ai_load;
 mod call_load;
 mod calls;
+pub mod channels;
 mod contestants;
 mod go_peers;
 mod grpc_upstream;
@@ -34,13 +35,14 @@ pub use report::{Better, Metric, Row, Table};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Which benchmarks to run: proxy, tunnel, ai-call, transcode, calls, streams,
-    /// slow-readers, reload, embed, health, answer, search, overload, memory. None: all of them.
+    /// slow-readers, reload, embed, health, answer, search, overload, memory, fanout, latency, idle,
+    /// jitter, storm, deploy. None: all of them.
     names: Vec<String>,
     /// Also write the figures as JSON: a list of {bench, case, metric, unit, value, peer, peer_value, ratio}.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Install the peers and the load generator (nginx, haproxy, wrk), then stop. Go, with which `calls` builds
-    /// grpc-gateway and vanguard-go, is not installed: without it those peers are left out.
+    /// Install the peers and the load generator (nginx, haproxy, wrk, pushpin, socket.io), then stop. Go, with which
+    /// grpc-gateway, vanguard-go and centrifuge are built, is not installed: without it those peers are left out.
     #[arg(long)]
     setup: bool,
     /// Short rounds: quick to run, not to be quoted.
@@ -77,6 +79,12 @@ const BENCHES: &[(&str, Bench)] = &[
     ("search", ai::search),
     ("overload", ai::overload),
     ("memory", ai::memory),
+    ("fanout", channels::fanout),
+    ("latency", channels::latency),
+    ("idle", channels::idle),
+    ("jitter", channels::jitter),
+    ("storm", channels::storm),
+    ("deploy", channels::deploys),
 ];
 
 /// Runs the chosen benchmarks, prints their tables and writes the JSON file. Blocks its thread.

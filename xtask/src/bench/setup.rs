@@ -8,7 +8,15 @@ const PROGRAMS: &[(&str, &[&str])] = &[
     ("nginx", &["proxy", "tunnel"]),
     ("haproxy", &["proxy", "tunnel"]),
     ("wrk", &["proxy"]),
-    ("taskset", &["proxy", "tunnel", "ai-call", "transcode", "calls", "streams", "slow-readers", "reload"]),
+    // Channels are measured without it, too.
+    ("pushpin", &[]),
+    (
+        "taskset",
+        &[
+            "proxy", "tunnel", "ai-call", "transcode", "calls", "streams", "slow-readers", "reload", "fanout",
+            "latency", "idle", "jitter", "storm",
+        ],
+    ),
 ];
 
 /// An error that names what the benchmarks `names` need and do not find.
@@ -26,11 +34,19 @@ pub(super) fn check(names: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Installs what is missing with apt-get; elsewhere says what to install.
+/// Installs what is missing: programs with apt-get (elsewhere says what to install), and the peers that npm has.
 pub(super) fn install() -> Result<()> {
+    programs()?;
+    let folder = super::channels::node_peers();
+    let status = Command::new("npm").arg("ci").current_dir(&folder).status().context("run npm")?;
+    ensure!(status.success(), "npm ci in {} ended with {status}", folder.display());
+    Ok(())
+}
+
+fn programs() -> Result<()> {
     let missing: Vec<_> = PROGRAMS.iter().map(|(program, _)| *program).filter(|p| !found(p)).collect();
     if missing.is_empty() {
-        println!("nginx, haproxy, wrk and taskset are there.");
+        println!("nginx, haproxy, wrk, pushpin and taskset are there.");
         return Ok(());
     }
     if !found("apt-get") {
@@ -44,7 +60,7 @@ pub(super) fn install() -> Result<()> {
     root(&["apt-get", "update", "-qq"])?;
     let options = ["apt-get", "install", "-y", "-qq", "--no-install-recommends"];
     root(&[&options[..], &packages].concat())?;
-    for service in ["nginx", "haproxy"] {
+    for service in ["nginx", "haproxy", "pushpin"] {
         // Only what this installed: a service that ran before stays as it was.
         if missing.contains(&service) && Path::new("/run/systemd/system").exists() {
             root(&["systemctl", "disable", service])?;

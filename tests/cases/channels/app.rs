@@ -1,0 +1,69 @@
+//! An application of the tests' own on the running gateway's link, beside Node.js, with namespaces of its own.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use blackbox::{Sut, wait::within};
+use serde_json::{Value, json};
+use xtask::bench::channels::{
+    link::{self, App, Hello, Namespace},
+    user::{Failure, User},
+    wire::{Ask, Connect, Encoding, Position, Publication, Said, Subscribe, Subscribed},
+};
+
+/// For anything that should come at once.
+pub(super) const SOON: Duration = Duration::from_secs(10);
+
+/// `bench:` is asked about; `open:` is everybody's.
+fn hello() -> Hello {
+    let open = Namespace { subscribe: link::ALLOW, publish: link::ALLOW, ..link::namespace("open") };
+    link::hello("tests", vec![link::namespace("bench"), open])
+}
+
+/// Attaches as the service that the gateway lets in.
+pub(super) async fn attach(sut: &Sut) -> Result<App> {
+    let secret = sut.secret("realtime")?;
+    let attaching = App::attach(&sut.address("internal"), "realtime", &secret, hello(), link::yes());
+    within("the link", SOON, attaching).await
+}
+
+/// Connects without a name.
+pub(super) async fn anonymous(sut: &Sut) -> Result<User> {
+    let connecting = User::connect(&sut.address("public"), Encoding::Protobuf, Connect::default());
+    within("a connection", SOON, async { Ok(connecting.await?) }).await
+}
+
+/// Subscribes from a place on.
+pub(super) async fn subscribe(user: &mut User, channel: &str, from: Option<Position>) -> Result<Subscribed, Failure> {
+    match user.ask(Ask::Subscribe(Subscribe { channel: channel.into(), from })).await? {
+        Said::Subscribed(subscribed) => Ok(subscribed),
+        other => Err(Failure::Broken(anyhow::anyhow!("{other:?} replies to a subscribe"))),
+    }
+}
+
+/// Publishes whole numbers to `channel`, acknowledged one by one.
+pub(super) async fn say(user: &mut User, channel: &str, numbers: std::ops::Range<u64>) -> Result<()> {
+    for number in numbers {
+        user.publish(channel, &json!(number), "").await?;
+    }
+    Ok(())
+}
+
+/// Resumes a session.
+pub(super) fn resume(ticket: &str, channel: &str, from: Option<Position>) -> Connect {
+    let resume = vec![Subscribe { channel: channel.into(), from }];
+    Connect { ticket: ticket.into(), resume, ..Connect::default() }
+}
+
+/// The numbers in publications.
+pub(super) fn numbers(publications: &[Publication]) -> Vec<Value> {
+    publications.iter().map(|one| one.data.as_ref().map_or(Value::Null, |data| data.value())).collect()
+}
+
+/// The error that a command must be refused with.
+pub(super) fn refused<T: std::fmt::Debug>(outcome: Result<T, Failure>, code: &str) -> Result<()> {
+    match outcome {
+        Err(Failure::Refused(error)) if error.name() == code => Ok(()),
+        other => bail!("{other:?}, instead of an error {code}"),
+    }
+}

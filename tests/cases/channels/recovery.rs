@@ -1,0 +1,111 @@
+//! Coming back: after a restart of the gateway, from an epoch that is gone, from an offset that is still to come, and
+//! with keys that were used before.
+
+use std::{collections::HashMap, sync::Arc};
+
+use anyhow::{Context, Result, ensure};
+use blackbox::{Sut, random::unique, runner::Group, wait::within};
+use serde_json::json;
+use xtask::{
+    bench::channels::{
+        user::{Failure, User, retry_after},
+        wire::{Encoding, Position, Said},
+    },
+    stack::Signal,
+};
+
+use super::app::{SOON, anonymous, attach, numbers, resume, say, subscribe};
+
+pub(crate) fn add(group: Group) -> Group {
+    group
+        .test("channels after a restart of the gateway: drained, resumed, told to load anew", restarted)
+        .test("channels from another epoch or from the future: told to load anew", nowhere)
+        .test("channels: a key that was used before a restart of Node or the gateway counts once", keys)
+}
+
+async fn restarted(sut: Arc<Sut>) -> Result<()> {
+    let app = attach(&sut).await?;
+    let (mut user, channel) = (anonymous(&sut).await?, format!("open:{}", unique()));
+    let before = subscribe(&mut user, &channel, None).await?.position.context("a position")?;
+    say(&mut user, &channel, 0..3).await?;
+    let ticket = user.connected.ticket.clone().context("a ticket")?.ticket;
+    sut.signal("gateway", Signal::TERM).await?;
+    let (code, reason) = within("the close frame", SOON, user.closed()).await?;
+    ensure!(code == 4000, "closed with {code} {reason}");
+    retry_after(&reason)?;
+    sut.wait_exit("gateway", SOON).await?;
+    drop(app);
+    sut.restart("gateway").await?;
+    let _app = attach(&sut).await?;
+    let connect = resume(&ticket, &channel, Some(before.clone()));
+    let mut user = User::connect(&sut.address("public"), Encoding::Json, connect).await?;
+    ensure!(user.connected.resumed, "the ticket is good at any gateway with its secret: {:?}", user.connected);
+    let again = user.connected.subscriptions.first().context("a subscription")?.clone();
+    ensure!(again.error.is_none() && !again.recovered, "{again:?}");
+    let after = again.position.context("a position")?;
+    ensure!(after.epoch != before.epoch && after.offset == 0, "{after:?} after {before:?}");
+    say(&mut user, &channel, 7..8).await?;
+    let Said::Publications(pushed) = within("a push", SOON, async { Ok(user.push().await?) }).await? else {
+        anyhow::bail!("no publication")
+    };
+    ensure!(numbers(&pushed.publications) == [json!(7)], "{pushed:?}");
+    Ok(())
+}
+
+async fn nowhere(sut: Arc<Sut>) -> Result<()> {
+    let _app = attach(&sut).await?;
+    let (mut writer, channel) = (anonymous(&sut).await?, format!("open:{}", unique()));
+    let start = subscribe(&mut writer, &channel, None).await?.position.context("a position")?;
+    say(&mut writer, &channel, 0..5).await?;
+    let from = |epoch: &str, offset| Some(Position { epoch: epoch.into(), offset });
+    let good = subscribe(&mut anonymous(&sut).await?, &channel, from(&start.epoch, start.offset)).await?;
+    let top = good.position.context("a position")?;
+    ensure!(good.recovered && numbers(&good.publications).len() == 5, "all that was missed: {:?}", good.publications);
+    for (why, place) in [
+        ("another epoch", from("gone", start.offset)),
+        ("no epoch", from("", start.offset)),
+        ("the future", from(&start.epoch, top.offset + 1000)),
+        ("the end of time", from(&start.epoch, u64::MAX)),
+    ] {
+        let found = subscribe(&mut anonymous(&sut).await?, &channel, place).await?;
+        let position = found.position.with_context(|| format!("{why}: a position"))?;
+        ensure!(!found.recovered && found.publications.is_empty(), "{why}: {:?}", found.publications);
+        ensure!(position == top, "{why}: {position:?}, and the newest place is {top:?}");
+    }
+    Ok(())
+}
+
+async fn keys(sut: Arc<Sut>) -> Result<()> {
+    let (token, room) = (sut.token(&unique())?, unique());
+    let (channel, address) = (format!("chat:{room}"), sut.address("public"));
+    let said = json!({"type": "message", "text": "said once"});
+    let mut user = User::with_token(&address, &token).await?;
+    user.call("chat.create", &json!({"room": room})).await?;
+    let first = user.publish(&channel, &said, "the key").await?;
+    sut.kill("realtime").await?;
+    sut.restart("realtime").await?;
+    let second = user.publish(&channel, &said, "the key").await?;
+    ensure!(second.duplicate && second.position == first.position, "{second:?} after {first:?}");
+    // Without the gateway's log the application knows it.
+    sut.kill("gateway").await?;
+    sut.restart("gateway").await?;
+    let mut user = User::with_token(&address, &token).await?;
+    within("the key again", SOON, async {
+        while let Err(failure) = user.publish(&channel, &said, "the key").await {
+            match failure {
+                // Node.js is on its way back to the gateway.
+                Failure::Refused(error) if error.retry_after_ms > 0 => {}
+                other => return Err(other.into()),
+            }
+        }
+        Ok(())
+    })
+    .await?;
+    let page = user.call("chat.history", &json!({"room": room, "after": 0, "limit": 100})).await?;
+    let mut texts = HashMap::<String, usize>::new();
+    for message in page["messages"].as_array().context("messages")? {
+        *texts.entry(message["text"].to_string()).or_default() += 1;
+    }
+    ensure!(texts == HashMap::from([(json!("said once").to_string(), 1)]), "{texts:?}");
+    Ok(())
+}
