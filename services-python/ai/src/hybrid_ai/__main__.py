@@ -7,6 +7,9 @@ import sys
 
 from hybrid_ai import config, telemetry, tracing
 
+# How long a thread may hold the interpreter while others wait for it: the default, 5 ms, keeps models waiting.
+_SWITCH_SECONDS = 0.001
+
 
 async def _serve(settings: config.Config) -> None:
     from hybrid_ai.server import Service
@@ -39,6 +42,7 @@ def main() -> int:
         return Supervisor(settings).run()
     import uvloop
 
+    sys.setswitchinterval(_SWITCH_SECONDS)
     tracing.configure(settings.otlp_endpoint)
     uvloop.run(_serve(settings))
     tracing.shut_down()

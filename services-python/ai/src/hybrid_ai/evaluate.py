@@ -58,9 +58,10 @@ class Evaluation:
 
     def __init__(self, settings: config.Config, folder: Path) -> None:
         self._root = settings.documents_dir or config.SERVICE_FOLDER.parent.parent
-        embedder = Embedder(settings.models_dir, settings.embed_threads)
+        embedder = Embedder(settings.models_dir)
         limits = Limits(settings.embed_queue, settings.embed_batch_tokens, 64)
-        self._embedding = EmbeddingModel(embedder, TextTokenizer(settings.models_dir), limits)
+        tokenizer = TextTokenizer(settings.models_dir)
+        self._embedding = EmbeddingModel(embedder, tokenizer, limits, settings.embed_threads)
         self._index = DocumentIndex(folder, self._embedding)
         self._extractor = Extractor(self._embedding)
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -71,10 +72,10 @@ class Service:
         self.metrics_port = 0
         self._tasks: list[asyncio.Task[Any]] = []
         self._supervised = config.supervisor >= 0
-        embedder = Embedder(config.models_dir, config.embed_threads)
+        embedder = Embedder(config.models_dir)
         tokenizer = TextTokenizer(config.models_dir)
         limits = Limits(config.embed_queue, config.embed_batch_tokens, _BATCH_WORKS)
-        self.embedding = EmbeddingModel(embedder, tokenizer, limits)
+        self.embedding = EmbeddingModel(embedder, tokenizer, limits, config.embed_threads)
         self.moderation = ModerationModel(ToxicityModel(config.models_dir))
         self.pages = ProcessPool("extract", "hybrid_ai.models.page:extract", _pool_limits(config))
         self.index = DocumentIndex(config.data_dir, self.embedding, identity_of(config.models_dir))
@@ -83,11 +84,16 @@ class Service:
         self.local = LocalGenerator(config.models_dir, config.chat_threads, config.chat_context, config.chat_queue)
         self.upstream = UpstreamGenerator(config.upstream) if config.upstream else None
         self.health = health.aio.HealthServicer()
-        self._edge = Edge(Verifier(config.secret))
+        self._edge = Edge(Verifier(config.secret), self._gates())
         self._server = grpc.aio.server(
             interceptors=[self._edge], options=[*_OPTIONS, ("grpc.so_reuseport", int(self._supervised))]
         )
         self._add_services()
+
+    def _gates(self) -> dict[str, Callable[[], None]]:
+        """What is refused before it is parsed, by method: where all work is one model's."""
+        gates = dict.fromkeys((f"/{TEXT}/{name}" for name in ("Embed", "Classify", "Summarize")), self.embedding.admit)
+        return gates | {f"/{TEXT}/Moderate": self.moderation.admit}
 
     def _add_services(self) -> None:
         server = self._server

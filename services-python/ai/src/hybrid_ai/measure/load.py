@@ -10,15 +10,15 @@ import json
 import random
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 import uvloop
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hybrid.ai.v1 import text_service_pb2 as pb
-from hybrid.ai.v1 import text_service_pb2_grpc
+
+from hybrid_ai.measure.common import percentiles
 
 _SENTENCE = "The gateway keeps a client's socket open all day."  # 13 tokens
 _WORDS = "kettle water gateway socket vector answer cursor museum planet river engine garden letter winter".split()
@@ -54,12 +54,6 @@ class Measured:
         return {"texts": total, "texts_per_second": total / seconds, "outcomes": outcomes}
 
 
-def percentiles(times: list[float]) -> dict[str, float]:
-    """The median and the 99th percentile."""
-    ranked = sorted(times)
-    return {"p50_ms": round(ranked[len(ranked) // 2], 2), "p99_ms": round(ranked[int(len(ranked) * 0.99)], 2)}
-
-
 def mixed_texts(count: int) -> list[str]:
     """Texts of 5 to 250 tokens, the same ones each time."""
     chance = random.Random(5)
@@ -74,7 +68,7 @@ def short_texts(count: int) -> list[str]:
 async def run(address: str, token: str, load: Load) -> dict[str, Any]:
     """Loads the service and reports."""
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", 16 << 20)]
-    channels = [grpc.aio.insecure_channel(address, options) for _ in range(_CHANNELS if load.concurrency > 1 else 1)]
+    channels = [grpc.aio.insecure_channel(address, options) for _ in range(_CHANNELS if load.rate or load.concurrency > 1 else 1)]
     calls = itertools.cycle([_call(channel, token, load) for channel in channels])
     await next(calls)()
     measured = Measured()
@@ -121,17 +115,22 @@ async def _open_loop(one: Callable[[], Coroutine[Any, Any, None]], load: Load) -
 
 
 def _call(channel: grpc.aio.Channel, token: str, load: Load) -> Callable[[], Any]:
-    text, metadata = text_service_pb2_grpc.TextServiceStub(channel), (("x-hybrid-identity", token),)
+    """A call with requests that are bytes already, whose response is not parsed: the client shares the cores."""
+    method, requests = _requests(load)
+    call, metadata = channel.unary_unary(method), (("x-hybrid-identity", token),)
+    return lambda: call(next(requests), metadata=metadata, timeout=load.timeout)
+
+
+def _requests(load: Load) -> tuple[str, Iterator[bytes]]:
     if load.what == "health":
-        health = health_pb2_grpc.HealthStub(channel)
-        return lambda: health.Check(health_pb2.HealthCheckRequest(), timeout=load.timeout)
+        return "/grpc.health.v1.Health/Check", itertools.repeat(b"")
     if load.what == "moderate":
         moderation = pb.ModerateRequest(texts=["You are a complete idiot."])
-        return lambda: text.Moderate(moderation, metadata=metadata, timeout=load.timeout)
+        return "/hybrid.ai.v1.TextService/Moderate", itertools.repeat(moderation.SerializeToString())
     texts = mixed_texts(MIXED) if load.what == "mixed" else short_texts(MIXED)
     groups = [texts[at : at + load.texts] for at in range(0, len(texts) - load.texts + 1, load.texts)]
-    requests = itertools.cycle([pb.EmbedRequest(texts=group) for group in groups])
-    return lambda: text.Embed(next(requests), metadata=metadata, timeout=load.timeout)
+    requests = [pb.EmbedRequest(texts=group).SerializeToString() for group in groups]
+    return "/hybrid.ai.v1.TextService/Embed", itertools.cycle(requests)
 
 
 if __name__ == "__main__":

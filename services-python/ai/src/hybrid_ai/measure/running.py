@@ -89,11 +89,11 @@ class Client:
         return measured
 
 
-def identity() -> str:
+def identity(secret: str | bytes = SECRET) -> str:
     """A user's identity, as the gateway would sign it."""
     now = int(time.time())
     claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "kind": "user", "scope": "", "iat": now}
-    return jwt.encode(claims | {"exp": now + 3600}, SECRET, "HS256")
+    return jwt.encode(claims | {"exp": now + 3600}, secret, "HS256")
 
 
 def _pss(pid: int) -> float:

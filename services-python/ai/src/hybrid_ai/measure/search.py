@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> dict[str, Any]:
 
 def _measure(folder: Path, cache: Path | None, count: int, queries: int) -> dict[str, Any]:
     models = settings().models_dir
-    tokenizer, embedder = TextTokenizer(models), Embedder(models, settings().embed_threads)
+    tokenizer, embedder = TextTokenizer(models), Embedder(models, engines_own_settings=True)
     texts, vectors = _corpus(cache, count, tokenizer, embedder)
     asked = _queries([text for _, text in texts], queries)
     known = dict(zip(asked, _embed(asked, tokenizer, embedder), strict=True))
@@ -83,8 +83,8 @@ def _measure(folder: Path, cache: Path | None, count: int, queries: int) -> dict
     for mode in (Mode.VECTOR, Mode.TEXT, Mode.HYBRID):
         asyncio.run(_search(index, asked[:50], mode))  # page cache, and how frequent words are
         found[mode], times, cpu = asyncio.run(_search(index, asked, mode))
-        figures |= percentiles(f"search {mode.name.lower()}", times)
-        figures |= percentiles(f"search {mode.name.lower()}, processor time", cpu)
+        figures[f"search {mode.name.lower()}"] = percentiles(times, (50, 95, 99))
+        figures[f"search {mode.name.lower()}, processor time"] = percentiles(cpu, (50, 95, 99))
     figures["vector recall@10"] = _overlap(found[Mode.VECTOR], [ids.tolist() for ids in exact])
     connection = open_database(folder)
     sample = asked[:100]
@@ -162,13 +162,13 @@ def _fill(folder: Path, texts: list[tuple[str, str]], vectors: Vectors) -> list[
 async def _search(
     index: DocumentIndex, queries: list[str], mode: Mode
 ) -> tuple[list[list[int]], list[float], list[float]]:
-    """What each query found, how long it took, and the processor's share of that, which a busy machine changes less."""
+    """What each query found, its time in milliseconds, and the processor's share, which a busy machine changes less."""
     found, times, cpu = list[list[int]](), list[float](), list[float]()
     for query in queries:
         started, used = time.perf_counter(), time.process_time()
         hits = await index.search(Query(query, _CALLER, _NEAREST, mode, highlight=True))
-        times.append(time.perf_counter() - started)
-        cpu.append(time.process_time() - used)
+        times.append((time.perf_counter() - started) * 1000)
+        cpu.append((time.process_time() - used) * 1000)
         found.append([passage.passage for passage, _ in hits.found])
     return found, times, cpu
 
