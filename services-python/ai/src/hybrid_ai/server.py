@@ -52,7 +52,7 @@ TEXT, SEARCH, ASSISTANT, OPENAI, RECOMMEND, FORECAST = _NAMES = tuple(
     f"hybrid.ai.v1.{name}Service" for name in ("Text", "Search", "Assistant", "OpenAI", "Recommend", "Forecast")
 )
 _RECEIVE_LIMIT = 8 * 1024 * 1024
-_BATCH_WORKS = 64
+_BATCH_WORKS = 16
 _FETCH_SECONDS = 10.0
 _FORECAST_QUEUE = 256
 _OPTIONS = [
