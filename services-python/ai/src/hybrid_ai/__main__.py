@@ -11,7 +11,7 @@ from hybrid_ai import config, telemetry, tracing
 # How long a thread may hold the interpreter while others wait for it: the default, 5 ms, keeps models waiting.
 _SWITCH_SECONDS = 0.001
 # Objects more than were freed, before those are looked for that only refer to each other.
-_COLLECT_AFTER = 20_000
+_COLLECT_AFTER = 50_000
 
 
 async def _serve(settings: config.Config) -> None:

@@ -195,7 +195,12 @@ class _Served:
             _LOG.error("call failed", exc_info=error, extra={"method": self._ends.method, "request_id": self.request_id})
             error = Internal("internal error")
         self.code = error.code.name
-        await self._context.abort(error.code, error.message, error.trailing_metadata())
+        try:
+            await self._context.abort(error.code, error.message, error.trailing_metadata())
+        except grpc.aio.AbortError as aborted:
+            # gRPC keeps it with the call, and its traceback the call's frames: a ring that only a collection would free.
+            asyncio.get_running_loop().call_soon(_untie, aborted)
+            raise
 
 
 class _Ends:
@@ -230,6 +235,10 @@ class _Ends:
         if now >= self._next_told:
             _LOG.warning("calls refused", extra={"method": self.method, "code": _REFUSED, "calls": self._refused})
             self._refused, self._next_told = 0, now + _REFUSALS_TOLD_EVERY
+
+
+def _untie(error: BaseException) -> None:
+    error.__traceback__ = error.__context__ = None
 
 
 def _parsed(request: Any, parse: Any) -> Any:
