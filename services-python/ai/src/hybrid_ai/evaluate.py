@@ -85,14 +85,14 @@ class Evaluation:
         best: list[float] = []
         for question in questions:
             passages = await self._retrieve(question)
-            scored = await self._extractor.score(question, [passage.text for passage in passages])
+            scored = await self._extractor.read(question, [passage.text for passage in passages]).score()
             best.append(scored[0].score if scored else 0.0)
         return best
 
     async def ask(self, question: str) -> tuple[list[Found], list[Sentence]]:
         """The citations and the sentences of an answer, as AssistantService gives them to anybody."""
         passages = await self._retrieve(question)
-        return passages, await self._extractor.extract(question, [passage.text for passage in passages])
+        return passages, await self._extractor.read(question, [passage.text for passage in passages]).extract()
 
     def close(self) -> None:
         self._embedding.close()

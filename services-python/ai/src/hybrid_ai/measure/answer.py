@@ -46,7 +46,7 @@ class _Run:
 
 def main(arguments: list[str]) -> dict[str, Any]:
     parser = argparse.ArgumentParser(prog="hybrid_ai.measure answer", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=7, help="of chats; 0: citations alone")
     return asyncio.run(_measure(parser.parse_args(arguments).rounds))
 
 
@@ -59,7 +59,8 @@ async def _measure(rounds: int) -> dict[str, Any]:
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{service.port}")
         stub = assistant_service_pb2_grpc.AssistantServiceStub(channel)
         try:
-            return await _chats(service, stub, rounds) | await _citations(service, stub) | environment()
+            chats = await _chats(service, stub, rounds) if rounds else {}
+            return chats | await _citations(service, stub) | environment()
         finally:
             await channel.close()
             await service.stop()

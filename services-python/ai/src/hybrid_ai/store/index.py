@@ -70,11 +70,15 @@ class Query:
 
 @dataclass(frozen=True)
 class Hits:
-    """What a search found, best first, and where its time went. `highlights` are by passage: (start, end)."""
+    """What a search found, best first, and where its time went; the query's vector, where it was made.
+
+    `highlights` are by passage: (start, end).
+    """
 
     found: list[tuple[Found, float]]
     timing: Timing
     highlights: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    vector: Vectors | None = None
 
 
 class DocumentIndex:
@@ -122,7 +126,7 @@ class DocumentIndex:
         if await self._read(self._follower.behind):
             await self._write(lambda: self._follower.follow(self._writer))
         found, highlights = await self._read(lambda connection: self._find(connection, query, vector))
-        return Hits(found, timing, highlights)
+        return Hits(found, timing, highlights, vector)
 
     async def refresh(self) -> int:
         """Embeds what another model has embedded, document by document; returns how many documents.
