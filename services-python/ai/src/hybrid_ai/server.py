@@ -34,6 +34,7 @@ from hybrid_ai.services.recommend import RecommendService
 from hybrid_ai.services.search import SearchService
 from hybrid_ai.services.text import TextService
 from hybrid_ai.services.text_checks import MAX_HTML
+from hybrid_ai.serving import memory
 from hybrid_ai.serving.embedding import EmbeddingModel
 from hybrid_ai.serving.fetch import Fetcher
 from hybrid_ai.serving.generation import LocalGenerator
@@ -168,6 +169,7 @@ class Service:
         except Exception:
             _LOG.exception("the project's documents could not be indexed")
         await self._set_health(SEARCH, True)
+        await asyncio.to_thread(memory.give_back)  # what loading the models and the index left over
         if refreshed := await self.index.refresh():
             _LOG.info("documents embedded anew, with another model", extra={"documents": refreshed})
 

@@ -33,6 +33,7 @@ from hybrid_ai.store import database
 from hybrid_ai.store.access import Access
 from hybrid_ai.store.index import DocumentIndex, Mode, Query
 from hybrid_ai.store.passages import Passage
+from hybrid_ai.store.reindex import identity_of
 from hybrid_ai.store.schema import open_database
 
 _TOKENS, _AT_ONCE = 32, 32
@@ -74,7 +75,7 @@ def _measure(folder: Path, cache: Path | None, count: int, queries: int) -> dict
     asked = _queries([text for _, text in texts], queries)
     known = dict(zip(asked, _embed(asked, tokenizer, embedder), strict=True))
     say(f"filling an index with {len(texts)} passages")
-    visible = _fill(folder, texts, vectors)
+    visible = _fill(folder, texts, vectors, "measured")
     exact = [np.asarray(visible)[_best(vectors[visible] @ known[query])] + 1 for query in asked]
     del vectors, embedder, texts
     index = DocumentIndex(folder, _Known(tokenizer, known), "measured")  # type: ignore[arg-type]
@@ -92,6 +93,12 @@ def _measure(folder: Path, cache: Path | None, count: int, queries: int) -> dict
     figures["text overlap@10 with unbounded BM25"] = _overlap(found[Mode.TEXT][: len(sample)], unbounded)
     index.close()
     return figures | environment()
+
+
+def fill_for_memory(folder: Path, count: int) -> None:
+    """An index of so many real passages, with vectors of any values: these do not change what it takes."""
+    vectors = np.random.default_rng(7).standard_normal((count, DIMENSIONS), np.float32)
+    _fill(folder, list(passages(count)), vectors, identity_of(settings().models_dir))
 
 
 def _corpus(
@@ -140,12 +147,12 @@ def _queries(texts: list[str], count: int) -> list[str]:
     return list(queries)
 
 
-def _fill(folder: Path, texts: list[tuple[str, str]], vectors: Vectors) -> list[int]:
+def _fill(folder: Path, texts: list[tuple[str, str]], vectors: Vectors, embedder: str) -> list[int]:
     """Writes all documents in one transaction. Returns the positions of the passages that the caller may read."""
     connection = open_database(folder)
     visible, at = list[int](), 0
     with database.Transaction(connection):
-        model = database.model_row(connection, "measured")
+        model = database.model_row(connection, embedder)
         for name, group in itertools.groupby(texts, lambda pair: pair[0]):
             parts = [Passage(0, text) for _, text in group]
             lot = hashlib.sha256(f"{name}{at}".encode()).digest()
