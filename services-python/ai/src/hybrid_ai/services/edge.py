@@ -185,7 +185,10 @@ class _Served:
             self._edge.count(-1)
             if self._span is not None:
                 self._span.end("" if self.code == "OK" else self.code)
-            self._ends.record(self.code, time.perf_counter() - self._started, self.request_id, self.trace_id)
+            seconds = time.perf_counter() - self._started
+            # After the answer was written, which nobody should wait longer for.
+            record = (self._ends.record, self.code, seconds, self.request_id, self.trace_id)
+            asyncio.get_running_loop().call_soon(*record)
 
     async def _abort(self, error: Exception) -> NoReturn:
         """Ends the call with the error's status; a fault of ours is logged here, once."""
