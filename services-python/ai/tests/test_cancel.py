@@ -1,15 +1,17 @@
 """Cancellation: when a caller goes or a deadline passes, waiting work is dropped and token loops stop within 50 ms."""
 
 import itertools
+import json
 import time
 from collections.abc import Callable
 
 import grpc
 import pytest
 from conftest import Running, as_user, wait_until
+from google.api import httpbody_pb2
 from grpc_errors import fails, retry_delay
 from hybrid.ai.v1 import assistant_service_pb2 as pb
-from hybrid.ai.v1 import assistant_service_pb2_grpc
+from hybrid.ai.v1 import assistant_service_pb2_grpc, openai_service_pb2, openai_service_pb2_grpc
 from hybrid.ai.v1.text_service_pb2 import EmbedRequest
 
 LONG = "An event loop waits for many sockets at once, and a batch gathers requests. " * 20
@@ -87,6 +89,29 @@ def test_a_generation_stops_when_the_connection_breaks(warm: Running) -> None:
         read_some(call)
         channel.close()
         return wait_until(lambda: warm.metric(ACTIVE) == 0)
+
+    stops(warm, attempt)
+
+
+def completion(channel: grpc.Channel) -> grpc.Call:
+    message = {"role": "user", "content": "Count from one to one thousand."}
+    body = {"model": "SmolLM2-135M-Instruct", "messages": [message], "max_tokens": 1024, "stream": True}
+    content = httpbody_pb2.HttpBody(content_type="application/json", data=json.dumps(body).encode())
+    request = openai_service_pb2.CreateChatCompletionRequest(content=content)
+    return openai_service_pb2_grpc.OpenAIServiceStub(channel).CreateChatCompletion(request, metadata=as_user())
+
+
+@pytest.mark.parametrize("leave", ["the call", "the connection"])
+def test_a_streamed_completion_stops_when_its_caller_ends(warm: Running, leave: str) -> None:
+    def attempt() -> float:
+        channel = grpc.insecure_channel(f"127.0.0.1:{warm.service.port}", [("grpc.use_local_subchannel_pool", 1)])
+        call = completion(channel)
+        read_some(call)
+        assert warm.metric(ACTIVE) == 1
+        call.cancel() if leave == "the call" else channel.close()
+        seconds = wait_until(lambda: warm.metric(ACTIVE) == 0)
+        channel.close()
+        return seconds
 
     stops(warm, attempt)
 

@@ -125,17 +125,18 @@ def test_what_was_dismissed_is_left_out_and_counts_no_more(service: Running) -> 
     assert answer.based_on == 0 and not {ALIEN, ALIENS} & set(ids(answer.recommendations))
 
 
-def test_what_people_do_changes_what_is_similar_for_others(service: Running) -> None:
+def test_what_people_do_changes_what_is_similar_for_others(service: Running, start: Callable[..., Running]) -> None:
     cold, other = [item.id for item in listed(service, "Western") if item.likes == 0][:2]
+    beside = start(AI_DATA_DIR=str(service.service.config.data_dir))  # shares the journal, as AI_PROCESSES has it
 
-    def similar() -> list[str]:
+    def similar(asked: Running) -> list[str]:
         request = pb.ListSimilarItemsRequest(item_id=cold, limit=1)
-        return ids(service.recommend.ListSimilarItems(request, metadata=as_user()).recommendations)
+        return ids(asked.recommend.ListSimilarItems(request, metadata=as_user()).recommendations)
 
-    assert similar() != [other]
-    for person in ("w1", "w2", "w3"):
-        record(service, person, ("a", cold, LIKE), ("b", other, LIKE))
-    assert similar() == [other]
+    assert similar(service) != [other] and similar(beside) != [other]
+    for person, taken_by in (("w1", service), ("w2", service), ("w3", beside)):
+        record(taken_by, person, ("a", cold, LIKE), ("b", other, LIKE))
+    assert similar(service) == [other] and similar(beside) == [other]
 
 
 def test_a_key_counts_once_for_each_person(service: Running) -> None:

@@ -54,6 +54,7 @@ class NotFound(PublicError):
     """What was asked for does not exist."""
 
     code = grpc.StatusCode.NOT_FOUND
+    reason = "NOT_FOUND"
 
 
 class Unauthenticated(PublicError):

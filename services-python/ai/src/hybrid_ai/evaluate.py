@@ -58,9 +58,10 @@ class Evaluation:
 
     def __init__(self, settings: config.Config, folder: Path) -> None:
         self._root = settings.documents_dir or config.SERVICE_FOLDER.parent.parent
-        embedder = Embedder(settings.models_dir, settings.embed_threads)
+        embedder = Embedder(settings.models_dir)
         limits = Limits(settings.embed_queue, settings.embed_batch_tokens, 64)
-        self._embedding = EmbeddingModel(embedder, TextTokenizer(settings.models_dir), limits)
+        tokenizer = TextTokenizer(settings.models_dir)
+        self._embedding = EmbeddingModel(embedder, tokenizer, limits, settings.embed_threads)
         self._index = DocumentIndex(folder, self._embedding)
         self._extractor = Extractor(self._embedding)
 
@@ -84,14 +85,14 @@ class Evaluation:
         best: list[float] = []
         for question in questions:
             passages = await self._retrieve(question)
-            scored = await self._extractor.score(question, [passage.text for passage in passages])
+            scored = await self._extractor.read(question, [passage.text for passage in passages]).score()
             best.append(scored[0].score if scored else 0.0)
         return best
 
     async def ask(self, question: str) -> tuple[list[Found], list[Sentence]]:
         """The citations and the sentences of an answer, as AssistantService gives them to anybody."""
         passages = await self._retrieve(question)
-        return passages, await self._extractor.extract(question, [passage.text for passage in passages])
+        return passages, await self._extractor.read(question, [passage.text for passage in passages]).extract()
 
     def close(self) -> None:
         self._embedding.close()

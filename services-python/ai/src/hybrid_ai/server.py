@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -33,6 +34,7 @@ from hybrid_ai.services.recommend import RecommendService
 from hybrid_ai.services.search import SearchService
 from hybrid_ai.services.text import TextService
 from hybrid_ai.services.text_checks import MAX_HTML
+from hybrid_ai.serving import memory
 from hybrid_ai.serving.embedding import EmbeddingModel
 from hybrid_ai.serving.fetch import Fetcher
 from hybrid_ai.serving.generation import LocalGenerator
@@ -51,7 +53,7 @@ TEXT, SEARCH, ASSISTANT, OPENAI, RECOMMEND, FORECAST = _NAMES = tuple(
     f"hybrid.ai.v1.{name}Service" for name in ("Text", "Search", "Assistant", "OpenAI", "Recommend", "Forecast")
 )
 _RECEIVE_LIMIT = 8 * 1024 * 1024
-_BATCH_WORKS = 64
+_BATCH_WORKS = 16
 _FETCH_SECONDS = 10.0
 _FORECAST_QUEUE = 256
 _OPTIONS = [
@@ -71,10 +73,10 @@ class Service:
         self.metrics_port = 0
         self._tasks: list[asyncio.Task[Any]] = []
         self._supervised = config.supervisor >= 0
-        embedder = Embedder(config.models_dir, config.embed_threads)
+        embedder = Embedder(config.models_dir)
         tokenizer = TextTokenizer(config.models_dir)
         limits = Limits(config.embed_queue, config.embed_batch_tokens, _BATCH_WORKS)
-        self.embedding = EmbeddingModel(embedder, tokenizer, limits)
+        self.embedding = EmbeddingModel(embedder, tokenizer, limits, config.embed_threads)
         self.moderation = ModerationModel(ToxicityModel(config.models_dir))
         self.pages = ProcessPool("extract", "hybrid_ai.models.page:extract", _pool_limits(config))
         self.index = DocumentIndex(config.data_dir, self.embedding, identity_of(config.models_dir))
@@ -83,11 +85,16 @@ class Service:
         self.local = LocalGenerator(config.models_dir, config.chat_threads, config.chat_context, config.chat_queue)
         self.upstream = UpstreamGenerator(config.upstream) if config.upstream else None
         self.health = health.aio.HealthServicer()
-        self._edge = Edge(Verifier(config.secret))
+        self._edge = Edge(Verifier(config.secret), self._gates())
         self._server = grpc.aio.server(
             interceptors=[self._edge], options=[*_OPTIONS, ("grpc.so_reuseport", int(self._supervised))]
         )
         self._add_services()
+
+    def _gates(self) -> dict[str, Callable[[], None]]:
+        """What is refused before it is parsed, by method: where all work is one model's."""
+        gates = dict.fromkeys((f"/{TEXT}/{name}" for name in ("Embed", "Classify", "Summarize")), self.embedding.admit)
+        return gates | {f"/{TEXT}/Moderate": self.moderation.admit}
 
     def _add_services(self) -> None:
         server = self._server
@@ -162,6 +169,7 @@ class Service:
         except Exception:
             _LOG.exception("the project's documents could not be indexed")
         await self._set_health(SEARCH, True)
+        await asyncio.to_thread(memory.give_back)  # what loading the models and the index left over
         if refreshed := await self.index.refresh():
             _LOG.info("documents embedded anew, with another model", extra={"documents": refreshed})
 

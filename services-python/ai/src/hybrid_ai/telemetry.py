@@ -64,4 +64,6 @@ def configure_logging(form: str, level: str) -> None:
     """One line for each record on standard error, as JSON or for people."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Human())
+    logging._srcfile = None  # type: ignore[assignment]  # no line shows where it was logged: looking that up costs time
+    logging.logThreads = logging.logMultiprocessing = logging.logProcesses = logging.logAsyncioTasks = False
     logging.basicConfig(level={"warn": "WARNING"}.get(level, level.upper()), handlers=[handler], force=True)

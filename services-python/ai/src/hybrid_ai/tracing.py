@@ -38,7 +38,7 @@ class Span:
             self._span.set_status(Status(StatusCode.ERROR, description))
 
 
-_NOTHING = Span()
+_NO_SPAN = contextlib.nullcontext(Span())
 
 
 def configure(endpoint: str) -> None:
@@ -64,31 +64,41 @@ def shut_down() -> None:
     _provider = _tracer = None
 
 
-@contextlib.contextmanager
-def server_span(method: str, metadata: Mapping[str, str]) -> Iterator[Span]:
-    """The span of a call that is served, a child of the caller's."""
-    if _tracer is None:
-        yield _NOTHING
-        return
-    from opentelemetry.trace import SpanKind
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+class ServerSpan:
+    """The span of a call that is served, a child of the caller's, and current until its end."""
 
-    service, _, name = method.strip("/").partition("/")
-    attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
-    parent = TraceContextTextMapPropagator().extract(metadata)
-    with _tracer.start_as_current_span(
-        method.strip("/"), parent, SpanKind.SERVER, attributes, record_exception=False, set_status_on_exception=False
-    ) as span:
-        yield Span(span)
+    def __init__(self, tracer: Tracer, method: str, metadata: Mapping[str, str]) -> None:
+        from opentelemetry.trace import SpanKind
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        service, _, name = method.strip("/").partition("/")
+        attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
+        parent = TraceContextTextMapPropagator().extract(metadata)
+        self._current = tracer.start_as_current_span(
+            method.strip("/"), parent, SpanKind.SERVER, attributes, record_exception=False, set_status_on_exception=False
+        )
+        self._span = Span(self._current.__enter__())
+
+    def end(self, failure: str) -> None:
+        """Ends it; `failure` is the status of a call that failed."""
+        if failure:
+            self._span.fail(failure)
+        self._current.__exit__(None, None, None)
 
 
-@contextlib.contextmanager
-def span(name: str, **attributes: str | int | float) -> Iterator[Span]:
+def server_span(method: str, metadata: Mapping[str, str]) -> ServerSpan | None:
+    """Begins the span of a call; None where nothing is traced."""
+    return None if _tracer is None else ServerSpan(_tracer, method, metadata)
+
+
+def span(name: str, **attributes: str | int | float) -> contextlib.AbstractContextManager[Span]:
     """A part of the current call; nothing outside of one."""
-    if _tracer is None or not _in_a_call():
-        yield _NOTHING
-        return
-    with _tracer.start_as_current_span(name, attributes=attributes, record_exception=False) as current:
+    return _NO_SPAN if _tracer is None or not _in_a_call() else _span(_tracer, name, attributes)
+
+
+@contextlib.contextmanager
+def _span(tracer: Tracer, name: str, attributes: Mapping[str, str | int | float]) -> Iterator[Span]:
+    with tracer.start_as_current_span(name, attributes=attributes, record_exception=False) as current:
         yield Span(current)
 
 

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-import jwt
 from hybrid.ai.v1 import assistant_service_pb2 as pb
 from hybrid.ai.v1 import assistant_service_pb2_grpc
 
 from hybrid_ai.config import Config
 from hybrid_ai.evaluate import FOLDER
 from hybrid_ai.measure.common import environment, percentiles, say, settings
+from hybrid_ai.measure.running import identity
 from hybrid_ai.models.language_model import Generation, Usage
 from hybrid_ai.server import Service
 from hybrid_ai.store import project
@@ -46,7 +46,7 @@ class _Run:
 
 def main(arguments: list[str]) -> dict[str, Any]:
     parser = argparse.ArgumentParser(prog="hybrid_ai.measure answer", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=7, help="of chats; 0: citations alone")
     return asyncio.run(_measure(parser.parse_args(arguments).rounds))
 
 
@@ -59,7 +59,8 @@ async def _measure(rounds: int) -> dict[str, Any]:
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{service.port}")
         stub = assistant_service_pb2_grpc.AssistantServiceStub(channel)
         try:
-            return await _chats(service, stub, rounds) | await _citations(service, stub) | environment()
+            chats = await _chats(service, stub, rounds) if rounds else {}
+            return chats | await _citations(service, stub) | environment()
         finally:
             await channel.close()
             await service.stop()
@@ -100,7 +101,7 @@ async def _chat(config: Config, stub: Any) -> _Run:
     message = pb.ChatMessage(role=pb.CHAT_ROLE_USER, content=_PROMPT)
     request = pb.ChatRequest(messages=[message], max_tokens=_TOKENS, temperature=0.0, seed=_SEED)
     moments, completed = [time.perf_counter()], pb.ChatCompleted()
-    async for event in stub.Chat(request, metadata=_identity(config)):
+    async for event in stub.Chat(request, metadata=_metadata(config)):
         if event.WhichOneof("event") == "delta":
             moments.append(time.perf_counter())
         completed = event.completed
@@ -123,16 +124,15 @@ async def _citations(service: Service, stub: Any) -> dict[str, Any]:
         await service.index.search(Query(question, _EVERYBODY, 3))
         searched = time.perf_counter() - begun
         begun = time.perf_counter()
-        call = stub.Answer(pb.AnswerRequest(question=question), metadata=_identity(service.config))
+        call = stub.Answer(pb.AnswerRequest(question=question), metadata=_metadata(service.config))
         event = await call.read()
         taken = time.perf_counter() - begun
         call.cancel()
         if event is not grpc.aio.EOF and event.WhichOneof("event") == "citation":
-            after.append(max(0.0, taken - searched))
-    return {"answers with citations": len(after)} | percentiles("citation after retrieval", after[3:])
+            after.append(max(0.0, taken - searched) * 1000)
+    return {"answers with citations": len(after), "citation after retrieval": percentiles(after[3:], (50, 95, 99))}
 
 
-def _identity(config: Config) -> tuple[tuple[str, str], ...]:
-    now = int(time.time())
-    claims = {"iss": "hybrid-gateway", "aud": "ai", "sub": "measure", "kind": "user", "iat": now, "exp": now + 60}
-    return (("x-hybrid-identity", jwt.encode(claims, config.secret, "HS256")),)
+
+def _metadata(config: Config) -> tuple[tuple[str, str], ...]:
+    return (("x-hybrid-identity", identity(config.secret)),)

@@ -8,11 +8,11 @@ from pathlib import Path
 from hybrid_ai import config
 
 
-def percentiles(name: str, seconds: Sequence[float]) -> dict[str, float]:
-    """p50, p95 and p99 in milliseconds, by nearest rank."""
-    ordered = sorted(seconds)
-    at = {share: ordered[min(len(ordered) - 1, -(-share * len(ordered) // 100) - 1)] for share in (50, 95, 99)}
-    return {f"{name} p{share} ms": round(value * 1000, 2) for share, value in at.items()}
+def percentiles(milliseconds: Sequence[float], shares: Sequence[int] = (50, 99)) -> dict[str, float]:
+    """Times by the share of them that are no longer, by nearest rank."""
+    ordered = sorted(milliseconds)
+    at = {share: ordered[min(len(ordered) - 1, -(-share * len(ordered) // 100) - 1)] for share in shares}
+    return {f"p{share}_ms": round(value, 2) for share, value in at.items()}
 
 
 def environment() -> dict[str, float]:

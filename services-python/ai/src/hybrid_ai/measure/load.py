@@ -5,24 +5,27 @@ begins its next call when its last one has ended.
 """
 
 import asyncio
+import gc
 import itertools
 import json
 import random
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import grpc
 import uvloop
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hybrid.ai.v1 import text_service_pb2 as pb
-from hybrid.ai.v1 import text_service_pb2_grpc
+
+from hybrid_ai.measure.common import percentiles
+from hybrid_ai.measure.http2 import Connection, header_block
 
 _SENTENCE = "The gateway keeps a client's socket open all day."  # 13 tokens
 _WORDS = "kettle water gateway socket vector answer cursor museum planet river engine garden letter winter".split()
-_CHANNELS = 4
+_CONNECTIONS = 4
+# How long after its deadline a call may still be answered.
+_PATIENCE = 5.0
 MIXED = 64
 
 
@@ -44,20 +47,14 @@ class Measured:
 
     times: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, code: str, started: float) -> None:
-        self.times.setdefault(code, []).append((time.perf_counter() - started) * 1000)
+    def add(self, code: str, milliseconds: float) -> None:
+        self.times.setdefault(code, []).append(milliseconds)
 
     def report(self, seconds: float, texts: int) -> dict[str, Any]:
         done = self.times.get("OK", [])
         outcomes = {code: {"calls": len(times), **percentiles(times)} for code, times in self.times.items()}
         total = len(done) * texts
         return {"texts": total, "texts_per_second": total / seconds, "outcomes": outcomes}
-
-
-def percentiles(times: list[float]) -> dict[str, float]:
-    """The median and the 99th percentile."""
-    ranked = sorted(times)
-    return {"p50_ms": round(ranked[len(ranked) // 2], 2), "p99_ms": round(ranked[int(len(ranked) * 0.99)], 2)}
 
 
 def mixed_texts(count: int) -> list[str]:
@@ -71,68 +68,96 @@ def short_texts(count: int) -> list[str]:
     return [_SENTENCE] * count
 
 
+class _Client:
+    """Begins calls on its connections in turn, and keeps what became of them."""
+
+    def __init__(self, connections: Sequence[Connection], token: str, load: Load) -> None:
+        method, self._requests = _requests(load)
+        self._headers = header_block(method, {"x-hybrid-identity": token}, load.timeout)
+        self._connections = itertools.cycle(connections)
+        self._running = 0
+        self._idle = asyncio.Event()
+        self.measured = Measured()
+
+    def begin(self, then: Callable[[], None] | None = None) -> None:
+        """Begins a call; `then` comes when it has ended."""
+
+        def ended(code: str, milliseconds: float) -> None:
+            self.measured.add(code, milliseconds)
+            self._running -= 1
+            if then is not None:
+                then()
+            if not self._running:
+                self._idle.set()
+
+        self._running += 1
+        self._idle.clear()
+        next(self._connections).send(self._headers, next(self._requests), ended)
+
+    async def idle(self, patience: float) -> None:
+        """Returns when every call has ended; those that do not are counted as such."""
+        try:
+            await asyncio.wait_for(self._idle.wait(), patience)
+        except TimeoutError:
+            self.measured.add("NO_ANSWER", patience * 1000)
+
+
 async def run(address: str, token: str, load: Load) -> dict[str, Any]:
     """Loads the service and reports."""
-    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", 16 << 20)]
-    channels = [grpc.aio.insecure_channel(address, options) for _ in range(_CHANNELS if load.concurrency > 1 else 1)]
-    calls = itertools.cycle([_call(channel, token, load) for channel in channels])
-    await next(calls)()
-    measured = Measured()
-
-    async def one() -> None:
-        started = time.perf_counter()
-        try:
-            await next(calls)()
-            measured.add("OK", started)
-        except grpc.aio.AioRpcError as error:
-            measured.add(error.code().name, started)
-
+    host, _, port = address.rpartition(":")
+    loop = asyncio.get_running_loop()
+    number = _CONNECTIONS if load.rate or load.concurrency > 1 else 1
+    connections = [(await loop.create_connection(Connection, host, int(port)))[1] for _ in range(number)]
+    client = _Client(connections, token, load)
+    client.begin()
+    await client.idle(load.timeout)
+    client.measured = Measured()
     started = time.perf_counter()
-    await (_open_loop(one, load) if load.rate else _closed_loop(one, load))
-    report = measured.report(time.perf_counter() - started, load.texts)
-    for channel in channels:
-        await channel.close()
+    if load.rate:
+        await _open_loop(client, load)
+    else:
+        _closed_loop(client, load)
+    await client.idle(load.seconds + load.timeout + _PATIENCE)
+    report = client.measured.report(time.perf_counter() - started, load.texts)
+    for connection in connections:
+        connection.transport.close()
     return report
 
 
-async def _closed_loop(one: Callable[[], Coroutine[Any, Any, None]], load: Load) -> None:
+def _closed_loop(client: _Client, load: Load) -> None:
     end = time.perf_counter() + load.seconds
 
-    async def caller() -> None:
-        while time.perf_counter() < end:
-            await one()
+    def again() -> None:
+        if time.perf_counter() < end:
+            client.begin(again)
 
-    await asyncio.gather(*(caller() for _ in range(load.concurrency)))
+    for _ in range(load.concurrency):
+        again()
 
 
-async def _open_loop(one: Callable[[], Coroutine[Any, Any, None]], load: Load) -> None:
-    started, running = time.perf_counter(), set[asyncio.Task[None]]()
+async def _open_loop(client: _Client, load: Load) -> None:
+    started = time.perf_counter()
     for number in itertools.count():
         due = started + number / load.rate
         if due > started + load.seconds:
             break
         if (wait := due - time.perf_counter()) > 0:
             await asyncio.sleep(wait)
-        task = asyncio.create_task(one())
-        running.add(task)
-        task.add_done_callback(running.discard)
-    if running:
-        await asyncio.wait(running)
+        client.begin()
 
 
-def _call(channel: grpc.aio.Channel, token: str, load: Load) -> Callable[[], Any]:
-    text, metadata = text_service_pb2_grpc.TextServiceStub(channel), (("x-hybrid-identity", token),)
+def _requests(load: Load) -> tuple[str, Iterator[bytes]]:
     if load.what == "health":
-        health = health_pb2_grpc.HealthStub(channel)
-        return lambda: health.Check(health_pb2.HealthCheckRequest(), timeout=load.timeout)
+        return "/grpc.health.v1.Health/Check", itertools.repeat(b"")
     if load.what == "moderate":
         moderation = pb.ModerateRequest(texts=["You are a complete idiot."])
-        return lambda: text.Moderate(moderation, metadata=metadata, timeout=load.timeout)
+        return "/hybrid.ai.v1.TextService/Moderate", itertools.repeat(moderation.SerializeToString())
     texts = mixed_texts(MIXED) if load.what == "mixed" else short_texts(MIXED)
     groups = [texts[at : at + load.texts] for at in range(0, len(texts) - load.texts + 1, load.texts)]
-    requests = itertools.cycle([pb.EmbedRequest(texts=group) for group in groups])
-    return lambda: text.Embed(next(requests), metadata=metadata, timeout=load.timeout)
+    requests = [pb.EmbedRequest(texts=group).SerializeToString() for group in groups]
+    return "/hybrid.ai.v1.TextService/Embed", itertools.cycle(requests)
 
 
 if __name__ == "__main__":
+    gc.disable()  # a pause of the client's would be taken for one of the service
     print(json.dumps(uvloop.run(run(sys.argv[1], sys.argv[2], Load(**json.loads(sys.argv[3]))))))

@@ -60,7 +60,11 @@ class Service:
 
     def memory(self) -> float:
         """Megabytes that the service and its processes hold, shared pages counted once (PSS)."""
-        return sum(_pss(pid) for pid in [self.pid, *_children(self.pid)])
+        return sum(_rollup(pid, "Pss:") for pid in [self.pid, *_children(self.pid)])
+
+    def resident(self) -> float:
+        """Megabytes that the service and its processes hold, shared pages counted in each (RSS)."""
+        return sum(_rollup(pid, "Rss:") for pid in [self.pid, *_children(self.pid)])
 
     def _wait_until_ready(self) -> dict[str, Any]:
         patience = time.monotonic() + _START_SECONDS
@@ -89,19 +93,19 @@ class Client:
         return measured
 
 
-def identity() -> str:
+def identity(secret: str | bytes = SECRET) -> str:
     """A user's identity, as the gateway would sign it."""
     now = int(time.time())
     claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "kind": "user", "scope": "", "iat": now}
-    return jwt.encode(claims | {"exp": now + 3600}, SECRET, "HS256")
+    return jwt.encode(claims | {"exp": now + 3600}, secret, "HS256")
 
 
-def _pss(pid: int) -> float:
+def _rollup(pid: int, field: str) -> float:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
         return 0.0
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0.0)
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(field)), 0.0)
 
 
 def _cpu_seconds(pid: int) -> float:

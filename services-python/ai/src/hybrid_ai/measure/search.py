@@ -33,6 +33,7 @@ from hybrid_ai.store import database
 from hybrid_ai.store.access import Access
 from hybrid_ai.store.index import DocumentIndex, Mode, Query
 from hybrid_ai.store.passages import Passage
+from hybrid_ai.store.reindex import identity_of
 from hybrid_ai.store.schema import open_database
 
 _TOKENS, _AT_ONCE = 32, 32
@@ -69,12 +70,12 @@ def main(arguments: list[str]) -> dict[str, Any]:
 
 def _measure(folder: Path, cache: Path | None, count: int, queries: int) -> dict[str, Any]:
     models = settings().models_dir
-    tokenizer, embedder = TextTokenizer(models), Embedder(models, settings().embed_threads)
+    tokenizer, embedder = TextTokenizer(models), Embedder(models, engines_own_settings=True)
     texts, vectors = _corpus(cache, count, tokenizer, embedder)
     asked = _queries([text for _, text in texts], queries)
     known = dict(zip(asked, _embed(asked, tokenizer, embedder), strict=True))
     say(f"filling an index with {len(texts)} passages")
-    visible = _fill(folder, texts, vectors)
+    visible = _fill(folder, texts, vectors, "measured")
     exact = [np.asarray(visible)[_best(vectors[visible] @ known[query])] + 1 for query in asked]
     del vectors, embedder, texts
     index = DocumentIndex(folder, _Known(tokenizer, known), "measured")  # type: ignore[arg-type]
@@ -83,8 +84,8 @@ def _measure(folder: Path, cache: Path | None, count: int, queries: int) -> dict
     for mode in (Mode.VECTOR, Mode.TEXT, Mode.HYBRID):
         asyncio.run(_search(index, asked[:50], mode))  # page cache, and how frequent words are
         found[mode], times, cpu = asyncio.run(_search(index, asked, mode))
-        figures |= percentiles(f"search {mode.name.lower()}", times)
-        figures |= percentiles(f"search {mode.name.lower()}, processor time", cpu)
+        figures[f"search {mode.name.lower()}"] = percentiles(times, (50, 95, 99))
+        figures[f"search {mode.name.lower()}, processor time"] = percentiles(cpu, (50, 95, 99))
     figures["vector recall@10"] = _overlap(found[Mode.VECTOR], [ids.tolist() for ids in exact])
     connection = open_database(folder)
     sample = asked[:100]
@@ -92,6 +93,12 @@ def _measure(folder: Path, cache: Path | None, count: int, queries: int) -> dict
     figures["text overlap@10 with unbounded BM25"] = _overlap(found[Mode.TEXT][: len(sample)], unbounded)
     index.close()
     return figures | environment()
+
+
+def fill_for_memory(folder: Path, count: int) -> None:
+    """An index of so many real passages, with vectors of any values: these do not change what it takes."""
+    vectors = np.random.default_rng(7).standard_normal((count, DIMENSIONS), np.float32)
+    _fill(folder, list(passages(count)), vectors, identity_of(settings().models_dir))
 
 
 def _corpus(
@@ -140,12 +147,12 @@ def _queries(texts: list[str], count: int) -> list[str]:
     return list(queries)
 
 
-def _fill(folder: Path, texts: list[tuple[str, str]], vectors: Vectors) -> list[int]:
+def _fill(folder: Path, texts: list[tuple[str, str]], vectors: Vectors, embedder: str) -> list[int]:
     """Writes all documents in one transaction. Returns the positions of the passages that the caller may read."""
     connection = open_database(folder)
     visible, at = list[int](), 0
     with database.Transaction(connection):
-        model = database.model_row(connection, "measured")
+        model = database.model_row(connection, embedder)
         for name, group in itertools.groupby(texts, lambda pair: pair[0]):
             parts = [Passage(0, text) for _, text in group]
             lot = hashlib.sha256(f"{name}{at}".encode()).digest()
@@ -162,13 +169,13 @@ def _fill(folder: Path, texts: list[tuple[str, str]], vectors: Vectors) -> list[
 async def _search(
     index: DocumentIndex, queries: list[str], mode: Mode
 ) -> tuple[list[list[int]], list[float], list[float]]:
-    """What each query found, how long it took, and the processor's share of that, which a busy machine changes less."""
+    """What each query found, its time in milliseconds, and the processor's share, which a busy machine changes less."""
     found, times, cpu = list[list[int]](), list[float](), list[float]()
     for query in queries:
         started, used = time.perf_counter(), time.process_time()
         hits = await index.search(Query(query, _CALLER, _NEAREST, mode, highlight=True))
-        times.append(time.perf_counter() - started)
-        cpu.append(time.process_time() - used)
+        times.append((time.perf_counter() - started) * 1000)
+        cpu.append((time.process_time() - used) * 1000)
         found.append([passage.passage for passage, _ in hits.found])
     return found, times, cpu
 

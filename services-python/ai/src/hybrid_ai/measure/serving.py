@@ -2,22 +2,28 @@
 
 import argparse
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
 from hybrid.ai.v1 import assistant_service_pb2 as assistant_pb
-from hybrid.ai.v1 import assistant_service_pb2_grpc, text_service_pb2_grpc
+from hybrid.ai.v1 import assistant_service_pb2_grpc, search_service_pb2_grpc, text_service_pb2_grpc
+from hybrid.ai.v1 import search_service_pb2 as search_pb
 from hybrid.ai.v1 import text_service_pb2 as text_pb
 
 from hybrid_ai import config
 from hybrid_ai.measure.bare import Bare
 from hybrid_ai.measure.load import MIXED, Load, mixed_texts, short_texts
+from hybrid_ai.measure.search import fill_for_memory
 from hybrid_ai.measure.running import SECRET, Client, Service, identity
 
 Report = dict[str, Any]
 _ROUNDS = 3
+_PASSAGES = 10_000
+_MEMORY_BARS = {"resident_mb": "<= 450"}
 _BATCHES = 'ai_batch_items_{}{{model="embed"}}'
 
 
@@ -110,24 +116,39 @@ def overload(seconds: float) -> Report:
 
 
 def memory(_: float) -> Report:
-    """What each model adds to the service, in megabytes (PSS), after it has done its largest work."""
+    """What each model adds to the service, in megabytes (PSS), after its largest work, over 10,000 passages."""
     steps: dict[str, float] = {}
-    with Service({"AI_EXTRACT_PROCESSES": "1"}) as service, grpc.insecure_channel(service.address) as channel:
-        text, metadata = text_service_pb2_grpc.TextServiceStub(channel), (("x-hybrid-identity", identity()),)
-        steps["ready, embed and moderate loaded"] = service.memory()
-        text.Embed(text_pb.EmbedRequest(texts=["word " * 255] * 256), metadata=metadata)
-        steps["embed, 256 texts of 256 tokens"] = service.memory()
-        text.Moderate(text_pb.ModerateRequest(texts=["word " * 6553] * 32), metadata=metadata)
-        steps["moderate, 32 texts of 32,768 characters"] = service.memory()
-        text.Extract(text_pb.ExtractRequest(html=b"<p>a word and another one</p>\n" * 69_905), metadata=metadata)
-        steps["extract, a page of 2 MiB"] = service.memory()
-        message = assistant_pb.ChatMessage(role=assistant_pb.CHAT_ROLE_USER, content="word " * 1500)
-        request = assistant_pb.ChatRequest(messages=[message], max_tokens=64)
-        list(assistant_service_pb2_grpc.AssistantServiceStub(channel).Chat(request, metadata=metadata))
-        steps["chat, 1,500 tokens read"] = service.memory()
+    with tempfile.TemporaryDirectory() as folder:
+        fill_for_memory(Path(folder), _PASSAGES)
+        settings = {"AI_EXTRACT_PROCESSES": "1", "AI_DATA_DIR": folder}
+        with Service(settings) as service, grpc.insecure_channel(service.address) as channel:
+            steps[f"ready: embed and moderate loaded, {_PASSAGES} passages"] = service.memory()
+            for name, call in _largest_calls(channel):
+                call()
+                steps[name] = service.memory()
+            resident = service.resident()
     totals = list(steps.values())
     added = {name: round(total - before) for (name, total), before in zip(steps.items(), [0.0, *totals], strict=False)}
-    return {"added_mb": added, "total_mb": round(totals[-1])}
+    return {"added_mb": added, "total_mb": round(totals[-1]), "resident_mb": round(resident), "bars": _MEMORY_BARS}
+
+
+def _largest_calls(channel: grpc.Channel) -> list[tuple[str, Callable[[], object]]]:
+    text, metadata = text_service_pb2_grpc.TextServiceStub(channel), (("x-hybrid-identity", identity()),)
+    search = search_service_pb2_grpc.SearchServiceStub(channel)
+    chat = assistant_service_pb2_grpc.AssistantServiceStub(channel)
+    message = assistant_pb.ChatMessage(role=assistant_pb.CHAT_ROLE_USER, content="word " * 1500)
+    embedded = text_pb.EmbedRequest(texts=["word " * 255] * 256)
+    moderated = text_pb.ModerateRequest(texts=["word " * 6553] * 32)
+    page = text_pb.ExtractRequest(html=b"<p>a word and another one</p>\n" * 69_905)
+    chatted = assistant_pb.ChatRequest(messages=[message], max_tokens=64)
+    found = search_pb.SearchRequest(query="the most frequent words of the documents", limit=50)
+    return [
+        ("search, 50 passages", lambda: search.Search(found, metadata=metadata)),
+        ("embed, 256 texts of 256 tokens", lambda: text.Embed(embedded, metadata=metadata)),
+        ("moderate, 32 texts of 32,768 characters", lambda: text.Moderate(moderated, metadata=metadata)),
+        ("extract, a page of 2 MiB", lambda: text.Extract(page, metadata=metadata)),
+        ("chat, 1,500 tokens read", lambda: list(chat.Chat(chatted, metadata=metadata))),
+    ]
 
 
 MEASURES: dict[str, Callable[[float], Report]] = {m.__name__: m for m in (embed, health, overload, memory)}

@@ -60,16 +60,18 @@ class TextTokenizer:
 
 
 class Embedder:
-    """Runs the model. One call at a time is fastest: onnxruntime's own threads share the work."""
+    """Runs the model, each call on the caller's thread alone; several may call at once.
 
-    def __init__(self, models_dir: Path, threads: int) -> None:
+    A batch for each core costs less of it than one batch on all cores, whose threads wait for each other.
+    """
+
+    def __init__(self, models_dir: Path, engines_own_settings: bool = False) -> None:
+        """With `engines_own_settings` it is run as onnxruntime does by itself: to measure against."""
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Idle threads sleep, and no arena keeps the largest batch's memory: this process shares its cores and memory.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.enable_cpu_mem_arena = False
         options.log_severity_level = 3
+        if not engines_own_settings:
+            options.intra_op_num_threads = options.inter_op_num_threads = 1
+            options.enable_cpu_mem_arena = False  # it keeps the largest batch's memory, which others could use
         file = str(models_dir / "minilm.int8.onnx")
         self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 

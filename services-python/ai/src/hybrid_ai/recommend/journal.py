@@ -75,14 +75,17 @@ class Journal:
         ).fetchall()
         return [(item, Kind(kind)) for item, kind in reversed(rows)]
 
-    def latest(self, limit: int) -> Iterator[Interaction]:
-        """The latest interactions of everybody, oldest first."""
+    def latest(self, limit: int) -> int:
+        """The id before the latest interactions of everybody: `after` it there are at most `limit`."""
+        (last,) = self._database.execute("SELECT coalesce(max(id), 0) FROM interactions").fetchone()
+        return max(0, int(last) - limit)
+
+    def after(self, known: int) -> Iterator[tuple[int, Interaction]]:
+        """The interactions after that id with theirs, oldest first, whichever process recorded them."""
         rows = self._database.execute(
-            "SELECT person, key, item, kind FROM"
-            " (SELECT id, person, key, item, kind FROM interactions ORDER BY id DESC LIMIT ?) ORDER BY id",
-            (limit,),
+            "SELECT id, person, key, item, kind FROM interactions WHERE id > ? ORDER BY id", (known,)
         )
-        return (Interaction(person, key, item, Kind(kind)) for person, key, item, kind in rows)
+        return ((number, Interaction(person, key, item, Kind(kind))) for number, person, key, item, kind in rows)
 
     def close(self) -> None:
         self._database.close()

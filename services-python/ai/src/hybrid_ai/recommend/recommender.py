@@ -1,7 +1,8 @@
 """Recommendations that know every acknowledged interaction.
 
 One worker thread owns the journal and the likes, so that nothing is locked: of a batch, the interactions are committed
-together and then count, and after them the questions are answered. Its queue is bounded like every model's.
+together, then all that the journal has gained counts, and then the questions are answered. Its queue is bounded like
+every model's.
 """
 
 from collections.abc import Sequence
@@ -59,8 +60,8 @@ class Recommender:
         self._likes = Likes(len(self.catalogue.films), ratings[ratings[:, 2] >= LIKED][:, :2])
         self._parameters = Parameters()
         self._journal = Journal(data_dir)
-        for interaction in self._journal.latest(_READ_BACK):
-            self._count(interaction)
+        self._counted = self._journal.latest(_READ_BACK)
+        self._follow()
         self._worker: Worker[_Question, _Result] = Worker("recommend", self._run, _LIMITS, stage="kernel")
 
     async def record(self, interaction: Interaction) -> bool:
@@ -82,16 +83,14 @@ class Recommender:
         asked = [work.payload for work in batch]
         sent = [question for question in asked if isinstance(question, Interaction)]
         new = iter(self._journal.add(sent) if sent else ())
-        results: dict[int, _Result] = {}
-        for position, question in enumerate(asked):
-            if isinstance(question, Interaction):
-                results[position] = next(new)
-                if results[position]:
-                    self._count(question)
-        for position, question in enumerate(asked):
-            if not isinstance(question, Interaction):
-                results[position] = self._answer(question)
-        return [results[position] for position in range(len(asked))]
+        self._follow()
+        return [next(new) if isinstance(question, Interaction) else self._answer(question) for question in asked]
+
+    def _follow(self) -> None:
+        """Counts what was recorded since the last time: by this process, or by others that share the journal."""
+        for number, interaction in self._journal.after(self._counted):
+            self._count(interaction)
+            self._counted = number
 
     def _count(self, interaction: Interaction) -> None:
         film = self.catalogue.positions.get(interaction.item)

@@ -15,7 +15,7 @@ from hybrid_ai.services.search_checks import check_collections, collections
 from hybrid_ai.serving.fallback import begin
 from hybrid_ai.serving.generation import Generator
 from hybrid_ai.store.access import access_for
-from hybrid_ai.store.answer import Extractor
+from hybrid_ai.store.answer import Extractor, Reading
 from hybrid_ai.store.database import Found
 from hybrid_ai.store.index import DocumentIndex, Query
 
@@ -67,7 +67,9 @@ class AssistantService(assistant_service_pb2_grpc.AssistantServiceServicer):
         call.add_timing("queue", hits.timing.queue)
         call.add_timing("inference", hits.timing.inference)
         passages = [found for found, _ in hits.found]
-        events = self._write(request, passages) if self._writer and passages else self._extract(request, passages)
+        reading = self._extractor.read(request.question, [passage.text for passage in passages], hits.vector)
+        writes = self._writer is not None and passages
+        events = self._write(request, passages, reading) if writes else self._extract(passages, reading)
         async with contextlib.aclosing(events):
             async for event in events:
                 yield event
@@ -82,15 +84,15 @@ class AssistantService(assistant_service_pb2_grpc.AssistantServiceServicer):
                 yield _chat_event(piece)
 
     async def _extract(
-        self, request: pb.AnswerRequest, passages: list[Found], notice: str = ""
+        self, passages: list[Found], reading: Reading, notice: str = ""
     ) -> AsyncGenerator[pb.AnswerResponse, None]:
         """With a notice the citations were sent before; else they come as soon as an answer is certain."""
         cited = bool(notice)
-        if passages and not cited and await self._extractor.holds(request.question, passages[0].text):
+        if not cited and await reading.certain():
             cited = True
             for event in _citations(passages):
                 yield event
-        sentences = await self._extractor.extract(request.question, [passage.text for passage in passages])
+        sentences = await reading.extract()
         if sentences and not cited:
             for event in _citations(passages):
                 yield event
@@ -102,7 +104,9 @@ class AssistantService(assistant_service_pb2_grpc.AssistantServiceServicer):
         completed = pb.AnswerCompleted(model=EXTRACTIVE, found=bool(sentences), notice=notice)
         yield pb.AnswerResponse(completed=completed)
 
-    async def _write(self, request: pb.AnswerRequest, passages: list[Found]) -> AsyncGenerator[pb.AnswerResponse, None]:
+    async def _write(
+        self, request: pb.AnswerRequest, passages: list[Found], reading: Reading
+    ) -> AsyncGenerator[pb.AnswerResponse, None]:
         """Citations come at once; a writer that fails before its first piece is replaced by extraction."""
         assert self._writer is not None
         for event in _citations(passages):
@@ -114,7 +118,7 @@ class AssistantService(assistant_service_pb2_grpc.AssistantServiceServicer):
         except (Overloaded, Unavailable):
             if not self._fallback:
                 raise
-            async with contextlib.aclosing(self._extract(request, passages, FALLBACK_NOTICE)) as events:
+            async with contextlib.aclosing(self._extract(passages, reading, FALLBACK_NOTICE)) as events:
                 async for event in events:
                     yield event
             return

@@ -1,31 +1,34 @@
-"""The edge of every call: identity, public errors, timings, one log line and metrics. Services see none of it.
+"""The edge of every call: identity, admission, public errors, timings, a log line, metrics. Services see none of it.
 
+What a queue refuses is refused here, before the request is parsed, traced or logged: saying no must cost little.
 A deadline or a client that went away cancels the handler's task (CancelledError); `context.cancelled()` does not tell.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from hybrid_ai import telemetry, tracing
-from hybrid_ai.errors import Internal, PublicError
+from hybrid_ai.errors import DeadlineExceeded, Internal, InvalidArgument, PublicError
 from hybrid_ai.identity import METADATA_KEY, Identity, Verifier
 from hybrid_ai.serving.caller import CALLER, Caller
 
 _LOG = logging.getLogger("hybrid_ai.calls")
 _EXEMPT = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_REFUSED = grpc.StatusCode.RESOURCE_EXHAUSTED.name
+_REFUSALS_TOLD_EVERY = 1.0
 _TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 if TYPE_CHECKING:
@@ -57,10 +60,14 @@ def current_call() -> Call:
 
 
 class Edge(grpc.aio.ServerInterceptor):
-    """Wraps every handler once, and remembers the wrapped ones by method."""
+    """Wraps every handler once, and remembers the wrapped ones by method.
 
-    def __init__(self, verifier: Verifier) -> None:
-        self._verifier = verifier
+    `gates` are asked, by method, before a request is parsed: they raise Overloaded where its work would be refused.
+    """
+
+    def __init__(self, verifier: Verifier, gates: Mapping[str, Callable[[], None]]) -> None:
+        self.verifier = verifier
+        self.gates = gates
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._active = 0
         self._idle = asyncio.Event()
@@ -69,6 +76,14 @@ class Edge(grpc.aio.ServerInterceptor):
     async def idle(self) -> None:
         """Returns when no call is under way (health checks and reflection do not count)."""
         await self._idle.wait()
+
+    def count(self, change: Literal[-1, 1]) -> None:
+        """A call began or ended."""
+        self._active += change
+        if self._active == 0:
+            self._idle.set()
+        else:
+            self._idle.clear()
 
     async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
         method = handler_call_details.method
@@ -83,112 +98,159 @@ class Edge(grpc.aio.ServerInterceptor):
         return wrapped
 
     def _wrap(self, method: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
-        codecs = {
-            "request_deserializer": handler.request_deserializer,
-            "response_serializer": handler.response_serializer,
-        }
+        """A single request is left unparsed until the call is let in; a stream's come after that anyway."""
+        ends = _Ends(method)
+        parse, write = handler.request_deserializer, {"response_serializer": handler.response_serializer}
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary), **codecs)
+            return grpc.unary_unary_rpc_method_handler(self._unary(ends, handler.unary_unary, parse), **write)
         if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(self._stream(method, handler.unary_stream), **codecs)
+            return grpc.unary_stream_rpc_method_handler(self._stream(ends, handler.unary_stream, parse), **write)
+        codecs = {"request_deserializer": parse, **write}
         if handler.stream_unary:
-            return grpc.stream_unary_rpc_method_handler(self._unary(method, handler.stream_unary), **codecs)
-        return grpc.stream_stream_rpc_method_handler(self._stream(method, handler.stream_stream), **codecs)
+            return grpc.stream_unary_rpc_method_handler(self._unary(ends, handler.stream_unary, None), **codecs)
+        return grpc.stream_stream_rpc_method_handler(self._stream(ends, handler.stream_stream, None), **codecs)
 
-    def _unary(self, method: str, inner: Any) -> Any:
+    def _unary(self, ends: _Ends, inner: Any, parse: Any) -> Any:
         async def unary(request: Any, context: Context) -> Any:
-            async with self._outcome(method, context) as outcome:
-                response = await inner(request, context)
+            async with _Served(self, ends, context) as served:
+                response = await inner(_parsed(request, parse), context)
                 await context.send_initial_metadata(_server_timing(current_call()))
-                outcome.code = "OK"
+                served.code = "OK"
                 return response
 
         return unary
 
-    def _stream(self, method: str, inner: Any) -> Any:
+    def _stream(self, ends: _Ends, inner: Any, parse: Any) -> Any:
         async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
-            async with self._outcome(method, context) as outcome:
+            async with _Served(self, ends, context) as served:
                 first = True
-                async for response in inner(request, context):
+                async for response in inner(_parsed(request, parse), context):
                     if first:
                         await context.send_initial_metadata(_server_timing(current_call()))
                         first = False
                     yield response
-                outcome.code = "OK"
+                served.code = "OK"
 
         return stream
 
-    @contextlib.asynccontextmanager
-    async def _outcome(self, method: str, context: Context) -> AsyncIterator[_Outcome]:
-        """A call from first to last: identity and span at the start, status, log and metrics at the end."""
-        outcome = _Outcome(method)
-        metadata = _metadata(context)
-        self._active += 1
-        self._idle.clear()
-        with tracing.server_span(method, metadata) as span:
-            try:
-                self._begin(method, context, metadata, outcome)
-                yield outcome
-            except (asyncio.CancelledError, GeneratorExit):
-                outcome.code = "CANCELLED"
-                raise
-            except Exception as error:
-                await _abort(context, error, outcome)
-            finally:
-                self._active -= 1
-                if self._active == 0:
-                    self._idle.set()
-                if outcome.code != "OK":
-                    span.fail(outcome.code)
-                outcome.record()
 
-    def _begin(self, method: str, context: Context, metadata: Mapping[str, str], outcome: _Outcome) -> None:
+class _Served:
+    """A call from first to last: identity, admission and span at the start; status, log and metrics at the end."""
+
+    __slots__ = ("_context", "_edge", "_ends", "_span", "_started", "code", "request_id", "trace_id")
+
+    def __init__(self, edge: Edge, ends: _Ends, context: Context) -> None:
+        self._edge, self._ends, self._context = edge, ends, context
+        self._span: tracing.ServerSpan | None = None
+        self._started = time.perf_counter()
+        self.code = "UNKNOWN"
+        self.request_id = self.trace_id = ""
+
+    async def __aenter__(self) -> _Served:
+        self._edge.count(+1)
+        try:
+            self._begin()
+        except Exception as error:
+            await self._end(error)
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        await self._end(error)
+
+    def _begin(self) -> None:
+        """What a caller who is refused costs comes first; the rest when the call is let in."""
+        metadata = {key: value for key, value in self._context.invocation_metadata() or () if isinstance(value, str)}
         request_id, trace = metadata.get("x-request-id", ""), _TRACE.fullmatch(metadata.get("traceparent", ""))
-        outcome.request_id = request_id if _REQUEST_ID.fullmatch(request_id) else ""
-        outcome.trace_id = trace[1] if trace else ""
-        identity = self._verifier.verify(metadata.get(METADATA_KEY))
-        _current.set(Call(method, identity, outcome.request_id, outcome.trace_id))
-        remaining = context.time_remaining()
+        self.request_id = request_id if _REQUEST_ID.fullmatch(request_id) else ""
+        self.trace_id = trace[1] if trace else ""
+        method = self._ends.method
+        identity = self._edge.verifier.verify(metadata.get(METADATA_KEY))
+        remaining = self._context.time_remaining()
+        if remaining is not None and remaining <= 0:
+            raise DeadlineExceeded("the deadline passed before the call began")
         deadline = math.inf if remaining is None else time.monotonic() + remaining
         CALLER.set(Caller(identity.subject, deadline))
+        if (gate := self._edge.gates.get(method)) is not None:
+            gate()
+        self._span = tracing.server_span(method, metadata)
+        _current.set(Call(method, identity, self.request_id, self.trace_id))
+
+    async def _end(self, error: BaseException | None) -> None:
+        try:
+            if isinstance(error, asyncio.CancelledError | GeneratorExit):
+                self.code = "CANCELLED"
+            elif isinstance(error, Exception):
+                await self._abort(error)
+        finally:
+            self._edge.count(-1)
+            if self._span is not None:
+                self._span.end("" if self.code == "OK" else self.code)
+            seconds = time.perf_counter() - self._started
+            # After the answer was written, which nobody should wait longer for.
+            record = (self._ends.record, self.code, seconds, self.request_id, self.trace_id)
+            asyncio.get_running_loop().call_soon(*record)
+
+    async def _abort(self, error: Exception) -> NoReturn:
+        """Ends the call with the error's status; a fault of ours is logged here, once."""
+        if isinstance(error, grpc.aio.AbortError):
+            raise error
+        if not isinstance(error, PublicError):
+            _LOG.error("call failed", exc_info=error, extra={"method": self._ends.method, "request_id": self.request_id})
+            error = Internal("internal error")
+        self.code = error.code.name
+        try:
+            await self._context.abort(error.code, error.message, error.trailing_metadata())
+        except grpc.aio.AbortError as aborted:
+            # gRPC keeps it with the call, and its traceback the call's frames: a ring that only a collection would free.
+            asyncio.get_running_loop().call_soon(_untie, aborted)
+            raise
 
 
-def _metadata(context: Context) -> Mapping[str, str]:
-    pairs = context.invocation_metadata() or ()
-    return {key: value for key, value in pairs if isinstance(value, str)}
+class _Ends:
+    """What is logged and counted about the calls of one method at their end.
+
+    Each call has a line, but for refused ones: these are told together, once a second at most.
+    """
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+        self._seconds = telemetry.CALL_SECONDS.labels(method)
+        self._counters: dict[str, Any] = {}
+        self._refused, self._next_told = 0, 0.0
+
+    def record(self, code: str, seconds: float, request_id: str, trace_id: str) -> None:
+        counter = self._counters.get(code)
+        if counter is None:
+            counter = self._counters[code] = telemetry.CALLS.labels(self.method, code)
+        counter.inc()
+        self._seconds.observe(seconds)
+        if code == _REFUSED:
+            self._record_refusal()
+            return
+        level = logging.INFO if code in ("OK", "CANCELLED") else logging.WARNING
+        if _LOG.isEnabledFor(level):
+            fields = {"method": self.method, "code": code, "ms": round(seconds * 1000, 2)}
+            _LOG.log(level, "call", extra=fields | {"request_id": request_id, "trace_id": trace_id})
+
+    def _record_refusal(self) -> None:
+        self._refused += 1
+        now = time.monotonic()
+        if now >= self._next_told:
+            _LOG.warning("calls refused", extra={"method": self.method, "code": _REFUSED, "calls": self._refused})
+            self._refused, self._next_told = 0, now + _REFUSALS_TOLD_EVERY
+
+
+def _untie(error: BaseException) -> None:
+    error.__traceback__ = error.__context__ = None
+
+
+def _parsed(request: Any, parse: Any) -> Any:
+    try:
+        return request if parse is None else parse(request)
+    except DecodeError:
+        raise InvalidArgument([("request", "is not a message of the method's type")]) from None
 
 
 def _server_timing(call: Call) -> tuple[tuple[str, str], ...]:
     entries = [f"{name};dur={seconds * 1000:.2f}" for name, seconds in call.timings.items()]
     return (("server-timing", ", ".join(entries)),) if entries else ()
-
-
-async def _abort(context: Context, error: Exception, outcome: _Outcome) -> NoReturn:
-    """Ends the call with the error's status; a fault of ours is logged here, once."""
-    if isinstance(error, grpc.aio.AbortError):
-        raise error
-    if not isinstance(error, PublicError):
-        _LOG.error("call failed", exc_info=error, extra={"method": outcome.method, "request_id": outcome.request_id})
-        error = Internal("internal error")
-    outcome.code = error.code.name
-    await context.abort(error.code, error.message, error.trailing_metadata())
-
-
-class _Outcome:
-    """What is logged and counted about a call at its end."""
-
-    def __init__(self, method: str) -> None:
-        self.method = method
-        self.code = "UNKNOWN"
-        self.request_id = ""
-        self.trace_id = ""
-        self._started = time.perf_counter()
-
-    def record(self) -> None:
-        seconds = time.perf_counter() - self._started
-        telemetry.CALLS.labels(self.method, self.code).inc()
-        telemetry.CALL_SECONDS.labels(self.method).observe(seconds)
-        level = logging.INFO if self.code in ("OK", "CANCELLED") else logging.WARNING
-        if _LOG.isEnabledFor(level):
-            fields = {"method": self.method, "code": self.code, "ms": round(seconds * 1000, 2)}
-            _LOG.log(level, "call", extra=fields | {"request_id": self.request_id, "trace_id": self.trace_id})

@@ -2,13 +2,15 @@
 
     python -m hybrid_ai.serving.child FILE_DESCRIPTOR MODULE:FUNCTION MEGABYTES
 
-It imports nothing but that function, has no descriptor of the service's but the pipe, and ends with the service.
+It imports little but that function, has no descriptor of the service's but the pipe, and ends with the service.
 """
 
 import importlib
 import resource
 import sys
 from multiprocessing.connection import Connection
+
+from hybrid_ai.serving import memory
 
 OK, REFUSED, NO_MEMORY, FAILED = range(4)
 
@@ -34,6 +36,8 @@ def main(descriptor: int, target: str, megabytes: int) -> None:
         except Exception as error:
             answer = FAILED, type(error).__name__
         pipe.send(answer)
+        del payload, answer
+        memory.give_back()
 
 
 if __name__ == "__main__":

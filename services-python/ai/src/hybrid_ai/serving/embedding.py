@@ -17,6 +17,8 @@ from hybrid_ai.serving.worker import Limits, Timing, Worker
 _INLINE_CHARACTERS = 1024
 # More texts than this at once are bulk work, unless the caller says otherwise.
 _INTERACTIVE_TEXTS = 16
+# How far the model gives way to the event loop, where both want the same core.
+_NICENESS = 5
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,19 @@ class Embedded:
 class EmbeddingModel:
     """The embedder behind its queue."""
 
-    def __init__(self, embedder: Embedder, tokenizer: TextTokenizer, limits: Limits) -> None:
+    def __init__(self, embedder: Embedder, tokenizer: TextTokenizer, limits: Limits, threads: int) -> None:
+        """`threads` run batches of their own at the same time."""
         self.tokenizer = tokenizer
         self._embedder = embedder
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
         self._tokens = telemetry.TOKENS.labels(MODEL_NAME, "read")
-        self._worker: Worker[Encoding, Vectors] = Worker("embed", self._run, limits, stage="kernel")
+        self._worker: Worker[Encoding, Vectors] = Worker(
+            "embed", self._run, limits, stage="kernel", threads=threads, niceness=_NICENESS
+        )
+
+    def admit(self) -> None:
+        """Raises Overloaded where even one text would be refused."""
+        self._worker.admit(1)
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
         """Embeds the texts. Raises Overloaded when too much waits."""

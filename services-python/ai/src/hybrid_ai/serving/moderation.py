@@ -18,6 +18,10 @@ class ModerationModel:
         self._model = model
         self._worker: Worker[str, float] = Worker("moderate", self._run, _LIMITS, stage="kernel")
 
+    def admit(self) -> None:
+        """Raises Overloaded where even one text would be refused."""
+        self._worker.admit(1)
+
     async def score(self, texts: Sequence[str]) -> tuple[list[float], Timing]:
         """Raises Overloaded when too much waits."""
         return await self._worker.submit(texts, [1 + len(text) // _CHARACTERS_PER_COST for text in texts])

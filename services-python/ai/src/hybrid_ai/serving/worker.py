@@ -4,6 +4,7 @@ What was cancelled or is too late is dropped before a batch is formed; what cann
 refused at once. Adding a model means giving a worker its `run` function. See queue.py for the order.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,9 @@ _SMOOTHING = 0.2
 # What a refused caller is told to wait: the queue's time within these bounds; this long before anything was measured.
 _RETRY_SECONDS = (0.05, 60.0)
 _UNKNOWN_WAIT = 1.0
+# The share of a call's time that may pass in the queue: the rest is for its run, and for those who overtake it.
+_WAIT_SHARE = 0.5
+_TOO_LATE = "is too long for the call's deadline"
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,10 @@ class Timing:
 
 
 class Worker(Generic[P, R]):
-    """Runs `run` on batches in threads of its own. `stage` names what a cancellation stops while it runs."""
+    """Runs `run` on batches in threads of its own. `stage` names what a cancellation stops while it runs.
+
+    With a niceness the threads give way to the event loop, which then takes calls, refuses and answers in time.
+    """
 
     def __init__(
         self,
@@ -42,8 +49,10 @@ class Worker(Generic[P, R]):
         limits: Limits,
         stage: Literal["kernel", "tokens"],
         threads: int = 1,
+        niceness: int = 0,
     ) -> None:
         self._run = run
+        self._niceness = niceness
         self._stage = stage
         self._queue: FairQueue[P, R] = FairQueue(limits)
         self._changed = threading.Condition()
@@ -89,6 +98,8 @@ class Worker(Generic[P, R]):
         caller = CALLER.get()
         level = caller.priority or priority
         with self._changed:
+            if self._too_late(level, caller.deadline):
+                raise self._refusal(level, "deadline", _TOO_LATE)
             if not self._queue.has_room(size) and not self._queue.victim(caller.subject, level, size):
                 raise self._refusal(level, "full", "is full")
 
@@ -108,8 +119,8 @@ class Worker(Generic[P, R]):
             if self._closing:
                 telemetry.REJECTED.labels(self._name, "shutdown").inc()
                 raise Unavailable("the service is shutting down", reason="SHUTTING_DOWN")
-            if time.monotonic() + self._wait_seconds(job.priority) > job.caller.deadline:
-                raise self._refusal(job.priority, "deadline", "is longer than the call's deadline")
+            if self._too_late(job.priority, job.caller.deadline):
+                raise self._refusal(job.priority, "deadline", _TOO_LATE)
             while not self._queue.has_room(job.size):
                 victim = self._queue.victim(job.caller.subject, job.priority, job.size)
                 if victim is None:
@@ -132,6 +143,10 @@ class Worker(Generic[P, R]):
         """How long a newcomer would wait, by what waits and how fast the model was."""
         return self._queue.cost_before(priority) * self._seconds_per_cost / len(self._threads)
 
+    def _too_late(self, priority: Priority, deadline: float) -> bool:
+        """Whether a newcomer's wait would leave it too little of its time: what is let in should come to its end."""
+        return self._wait_seconds(priority) > _WAIT_SHARE * (deadline - time.monotonic())
+
     def _refusal(self, priority: Priority, reason: str, what: str) -> Overloaded:
         telemetry.REJECTED.labels(self._name, reason).inc()
         shortest, longest = _RETRY_SECONDS
@@ -151,6 +166,9 @@ class Worker(Generic[P, R]):
             telemetry.CANCELLED.labels(self._stage).inc(running)
 
     def _serve(self) -> None:
+        if self._niceness:  # of this thread alone, as Linux has it
+            thread = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + self._niceness)
         while True:
             with self._changed:
                 while not self._queue.waiting and not self._closing:
@@ -181,15 +199,14 @@ class Worker(Generic[P, R]):
         seconds = time.perf_counter() - started
         self._observe(batch, seconds)
         finished: list[Job[P, R]] = []
-        for work, result in zip(batch, results, strict=True):
-            job = work.job
-            with self._changed:
-                job.running -= 1
-            queued = started - job.queued_at
-            self._queue_seconds.observe(queued)
-            if job.finish(work.index, result, queued, seconds):
-                finished.append(job)
+        with self._changed:  # several threads may finish works of one job
+            for work, result in zip(batch, results, strict=True):
+                work.job.running -= 1
+                if work.job.finish(work.index, result, started - work.job.queued_at, seconds):
+                    finished.append(work.job)
         settle(finished)
+        for work in batch:
+            self._queue_seconds.observe(started - work.job.queued_at)
 
     def _observe(self, batch: list[Work[P, R]], seconds: float) -> None:
         self._inference_seconds.observe(seconds)

@@ -36,6 +36,9 @@ _EMBED_AT_ONCE = 64
 # Reciprocal rank fusion (Cormack, Clarke and Büttcher 2009), with their constant.
 _FUSION = 60
 _PATIENCE_SECONDS = 0.2
+# How often a search starts anew because something was written meanwhile; the last time it takes what it finds.
+_ATTEMPTS = 8
+_Ranked = tuple[list[tuple["Found", float]], dict[int, list[tuple[int, int]]]]
 
 
 class Outcome(enum.Enum):
@@ -70,11 +73,15 @@ class Query:
 
 @dataclass(frozen=True)
 class Hits:
-    """What a search found, best first, and where its time went. `highlights` are by passage: (start, end)."""
+    """What a search found, best first, and where its time went; the query's vector, where it was made.
+
+    `highlights` are by passage: (start, end).
+    """
 
     found: list[tuple[Found, float]]
     timing: Timing
     highlights: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    vector: Vectors | None = None
 
 
 class DocumentIndex:
@@ -119,10 +126,14 @@ class DocumentIndex:
         if query.mode is not Mode.TEXT:
             embedded = await self._embedding.embed([query.text])
             timing, vector = embedded.timing, embedded.vectors[0]
-        if await self._read(self._follower.behind):
+        for attempt in range(_ATTEMPTS):
+            strict = attempt < _ATTEMPTS - 1
+            hits = await self._read(lambda connection, strict=strict: self._find(connection, query, vector, strict))  # type: ignore[misc]
+            if hits is not None:
+                break
             await self._write(lambda: self._follower.follow(self._writer))
-        found, highlights = await self._read(lambda connection: self._find(connection, query, vector))
-        return Hits(found, timing, highlights)
+        assert hits is not None
+        return Hits(hits[0], timing, hits[1], vector)
 
     async def refresh(self) -> int:
         """Embeds what another model has embedded, document by document; returns how many documents.
@@ -212,12 +223,14 @@ class DocumentIndex:
         self._follower.follow(self._writer)
 
     def _find(
-        self, connection: sqlite3.Connection, query: Query, vector: Vectors | None
-    ) -> tuple[list[tuple[Found, float]], dict[int, list[tuple[int, int]]]]:
-        """On a read thread. More is ranked than asked for: a passage may be replaced between the two halves."""
-        wanted, total = 2 * query.limit + 40, len(self._vectors)
+        self, connection: sqlite3.Connection, query: Query, vector: Vectors | None, strict: bool
+    ) -> _Ranked | None:
+        """On a read thread. If `strict`, None where memory and this snapshot of the disk are not at the same change."""
+        wanted, total, state = 2 * query.limit + 40, len(self._vectors), self._follower.state
         filters = fields.matching(connection, query.filters)
         selection = self._vectors.select(Scope(query.access, query.collections, query.exclude, filters))
+        if strict and not self._follower.matches(connection, state):
+            return None
         ranked: list[list[tuple[int, float]]] = []
         if vector is not None:
             ranked.append(database.cosines(connection, vector, selection.nearest(vector, wanted)))
