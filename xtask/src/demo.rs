@@ -1,6 +1,7 @@
 //! `cargo xtask demo`: sends the samples to a running stack, then WebSocket, server-sent events and gRPC by
 //! hand, and shows each request, its response, and where the time went.
 
+mod chat;
 mod collab;
 mod expect;
 mod http_file;
@@ -97,6 +98,7 @@ pub async fn execute(target: &Target, samples: &Path, proto: &Path, verbose: boo
     samples::run(target, samples, &mut printer).await?;
     live::change_feed(target, &mut printer).await;
     collab::edit_together(target, &mut printer).await;
+    chat::resume(target, &mut printer).await;
     rpc::run(target, proto, &mut printer).await;
     Ok(printer.finish())
 }
