@@ -195,7 +195,9 @@ class _Served:
         if isinstance(error, grpc.aio.AbortError):
             raise error
         if not isinstance(error, PublicError):
-            _LOG.error("call failed", exc_info=error, extra={"method": self._ends.method, "request_id": self.request_id})
+            _LOG.error(
+                "call failed", exc_info=error, extra={"method": self._ends.method, "request_id": self.request_id}
+            )
             error = Internal("internal error")
         self.code = error.code.name
         try:
