@@ -22,8 +22,8 @@ _DRIFT = 0.1
 _MAX_KNOWN = 50_000
 # Sorted inside SQLite, because every row that comes out of it takes the interpreter's lock once.
 _BEST = (
-    "SELECT passage, score FROM (SELECT rowid AS passage, -bm25(words, 2.0, 1.0) AS score FROM words WHERE words MATCH ?"
-    " AND rowid BETWEEN ? AND ? AND substr(?, rowid - ?, 1) = x'01' ORDER BY rowid DESC LIMIT ?)"
+    "SELECT passage, score FROM (SELECT rowid AS passage, -bm25(words, 2.0, 1.0) AS score FROM words"
+    " WHERE words MATCH ? AND rowid BETWEEN ? AND ? AND substr(?, rowid - ?, 1) = x'01' ORDER BY rowid DESC LIMIT ?)"
     " ORDER BY score DESC, passage LIMIT ?"
 )
 # Marks of FTS5's highlight(): private characters that texts do not have.
