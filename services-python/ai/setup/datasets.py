@@ -88,7 +88,7 @@ class Datasets:
 
     def _embed(self, texts: list[str]) -> np.ndarray:
         encodings = TextTokenizer(self._folder).encode(texts)
-        embedder = Embedder(self._folder, threads=2)
+        embedder = Embedder(self._folder, engines_own_settings=True)
         vectors = np.empty((len(texts), 384), np.float32)
         order = sorted(range(len(texts)), key=lambda index: len(encodings[index].ids))
         for start in range(0, len(order), _BATCH):

@@ -17,7 +17,7 @@ from conftest import SECRET, as_service, as_user
 from hybrid.ai.v1 import recommend_service_pb2, recommend_service_pb2_grpc, search_service_pb2_grpc
 from hybrid.ai.v1 import search_service_pb2 as pb
 
-ROUNDS = 6
+ROUNDS = 4
 WRITERS = 4
 
 

@@ -64,6 +64,7 @@ def configure_logging(form: str, level: str) -> None:
     """One line for each record on standard error, as JSON or for people."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Human())
-    logging._srcfile = None  # type: ignore[assignment]  # no line shows where it was logged: looking that up costs time
-    logging.logThreads = logging.logMultiprocessing = logging.logProcesses = logging.logAsyncioTasks = False
+    # What no line shows costs nothing: where it was logged (as Python's guide to logging has it), threads, processes.
+    logging._srcfile = None
+    logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False
     logging.basicConfig(level={"warn": "WARNING"}.get(level, level.upper()), handlers=[handler], force=True)

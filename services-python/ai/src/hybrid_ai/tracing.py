@@ -75,7 +75,12 @@ class ServerSpan:
         attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
         parent = TraceContextTextMapPropagator().extract(metadata)
         self._current = tracer.start_as_current_span(
-            method.strip("/"), parent, SpanKind.SERVER, attributes, record_exception=False, set_status_on_exception=False
+            method.strip("/"),
+            parent,
+            SpanKind.SERVER,
+            attributes,
+            record_exception=False,
+            set_status_on_exception=False,
         )
         self._span = Span(self._current.__enter__())
 

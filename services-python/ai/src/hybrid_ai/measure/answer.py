@@ -133,6 +133,5 @@ async def _citations(service: Service, stub: Any) -> dict[str, Any]:
     return {"answers with citations": len(after), "citation after retrieval": percentiles(after[3:], (50, 95, 99))}
 
 
-
 def _metadata(config: Config) -> tuple[tuple[str, str], ...]:
     return (("x-hybrid-identity", identity(config.secret)),)

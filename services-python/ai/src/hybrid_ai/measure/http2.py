@@ -47,9 +47,7 @@ class Connection(asyncio.Protocol):
         stream, self._next = self._next, self._next + 2
         self._running[stream] = (time.perf_counter(), ended)
         body = struct.pack(">BI", 0, len(message)) + message
-        self.transport.write(
-            _frame(_HEADERS, _END_HEADERS, stream, headers) + _frame(_DATA, _END_STREAM, stream, body)
-        )
+        self.transport.write(_frame(_HEADERS, _END_HEADERS, stream, headers) + _frame(_DATA, _END_STREAM, stream, body))
 
     def data_received(self, data: bytes) -> None:
         data, at = self._held + data, 0
@@ -57,7 +55,9 @@ class Connection(asyncio.Protocol):
             length = int.from_bytes(data[at : at + 3])
             if len(data) - at < 9 + length:
                 break
-            self._take(data[at + 3], data[at + 4], int.from_bytes(data[at + 5 : at + 9]), data[at + 9 : at + 9 + length])
+            self._take(
+                data[at + 3], data[at + 4], int.from_bytes(data[at + 5 : at + 9]), data[at + 9 : at + 9 + length]
+            )
             at += 9 + length
         self._held = data[at:]
 

@@ -17,8 +17,8 @@ from hybrid.ai.v1 import text_service_pb2 as text_pb
 from hybrid_ai import config
 from hybrid_ai.measure.bare import Bare
 from hybrid_ai.measure.load import MIXED, Load, mixed_texts, short_texts
-from hybrid_ai.measure.search import fill_for_memory
 from hybrid_ai.measure.running import SECRET, Client, Service, identity
+from hybrid_ai.measure.search import fill_for_memory
 
 Report = dict[str, Any]
 _ROUNDS = 3

@@ -66,7 +66,7 @@ class Embedder:
     """
 
     def __init__(self, models_dir: Path, engines_own_settings: bool = False) -> None:
-        """With `engines_own_settings` it is run as onnxruntime does by itself: to measure against."""
+        """With `engines_own_settings` it runs as onnxruntime does by itself, for where nothing else runs."""
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if not engines_own_settings:

@@ -187,21 +187,23 @@ class _Served:
                 self._span.end("" if self.code == "OK" else self.code)
             seconds = time.perf_counter() - self._started
             # After the answer was written, which nobody should wait longer for.
-            record = (self._ends.record, self.code, seconds, self.request_id, self.trace_id)
-            asyncio.get_running_loop().call_soon(*record)
+            loop, ends = asyncio.get_running_loop(), self._ends
+            loop.call_soon(ends.record, self.code, seconds, self.request_id, self.trace_id)
 
     async def _abort(self, error: Exception) -> NoReturn:
         """Ends the call with the error's status; a fault of ours is logged here, once."""
         if isinstance(error, grpc.aio.AbortError):
             raise error
         if not isinstance(error, PublicError):
-            _LOG.error("call failed", exc_info=error, extra={"method": self._ends.method, "request_id": self.request_id})
+            _LOG.error(
+                "call failed", exc_info=error, extra={"method": self._ends.method, "request_id": self.request_id}
+            )
             error = Internal("internal error")
         self.code = error.code.name
         try:
             await self._context.abort(error.code, error.message, error.trailing_metadata())
         except grpc.aio.AbortError as aborted:
-            # gRPC keeps it with the call, and its traceback the call's frames: a ring that only a collection would free.
+            # gRPC keeps it with the call, its traceback keeps the call's frames: a ring that only a collection frees.
             asyncio.get_running_loop().call_soon(_untie, aborted)
             raise
 

@@ -18,7 +18,7 @@ _INLINE_CHARACTERS = 1024
 # More texts than this at once are bulk work, unless the caller says otherwise.
 _INTERACTIVE_TEXTS = 16
 # How far the model gives way to the event loop, where both want the same core.
-_NICENESS = 5
+_NICENESS = 9
 
 
 @dataclass(frozen=True)

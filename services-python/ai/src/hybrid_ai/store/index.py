@@ -99,6 +99,7 @@ class DocumentIndex:
         self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="index-write")
         self._split_thread = ThreadPoolExecutor(1, thread_name_prefix="index-split")
         self._read_threads = ThreadPoolExecutor(_READERS, thread_name_prefix="index-read")
+        self._compare_threads = ThreadPoolExecutor(_READERS, thread_name_prefix="index-compare")
         self._follower = Follower(self._writer, self._vectors)
         with Transaction(self._writer):
             self._model = database.model_row(self._writer, model)
@@ -157,7 +158,7 @@ class DocumentIndex:
 
     def close(self) -> None:
         """Lets begun changes finish, then closes the files."""
-        for threads in (self._split_thread, self._read_threads, self._write_thread):
+        for threads in (self._split_thread, self._read_threads, self._compare_threads, self._write_thread):
             threads.shutdown(wait=True, cancel_futures=threads is not self._write_thread)
         for connection in (*self._connections, self._writer):
             connection.close()
@@ -232,10 +233,11 @@ class DocumentIndex:
         if strict and not self._follower.matches(connection, state):
             return None
         ranked: list[list[tuple[int, float]]] = []
-        if vector is not None:
-            ranked.append(database.cosines(connection, vector, selection.nearest(vector, wanted)))
-        if query.mode is not Mode.VECTOR:
+        nearest = self._compare_threads.submit(selection.nearest, vector, wanted) if vector is not None else None
+        if query.mode is not Mode.VECTOR:  # meanwhile: neither half holds the interpreter
             ranked.append(self._words.find(connection, query.text, selection, total, wanted))
+        if vector is not None and nearest is not None:
+            ranked.insert(0, database.cosines(connection, vector, nearest.result()))
         scores = _fuse(ranked) if query.mode is Mode.HYBRID else dict(ranked[0])
         best = sorted(scores, key=lambda passage: (-scores[passage], passage))[:wanted]
         found = database.fetch(connection, best)

@@ -20,6 +20,12 @@ _MAX_WORDS = 64
 # What is known of how frequent words are is kept until the index has changed by this share.
 _DRIFT = 0.1
 _MAX_KNOWN = 50_000
+# Sorted inside SQLite, because every row that comes out of it takes the interpreter's lock once.
+_BEST = (
+    "SELECT passage, score FROM (SELECT rowid AS passage, -bm25(words, 2.0, 1.0) AS score FROM words"
+    " WHERE words MATCH ? AND rowid BETWEEN ? AND ? AND substr(?, rowid - ?, 1) = x'01' ORDER BY rowid DESC LIMIT ?)"
+    " ORDER BY score DESC, passage LIMIT ?"
+)
 # Marks of FTS5's highlight(): private characters that texts do not have.
 _OPEN, _CLOSE = "\ue0f0", "\ue0f1"
 
@@ -40,9 +46,7 @@ class WordIndex:
             first, flags = selection.flags()
             for match in self._matches(connection, text, selection.share, total):
                 rows = connection.execute(
-                    "SELECT rowid, -bm25(words, 2.0, 1.0) FROM words WHERE words MATCH ?"
-                    " AND rowid BETWEEN ? AND ? AND substr(?, rowid - ?, 1) = x'01' ORDER BY rowid DESC LIMIT ?",
-                    (match, first, first + len(flags) - 1, flags, first - 1, RANKED),
+                    _BEST, (match, first, first + len(flags) - 1, flags, first - 1, RANKED, limit)
                 )
                 for passage, score in rows:
                     scores[passage] = max(score, scores.get(passage, score))
