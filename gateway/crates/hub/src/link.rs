@@ -9,7 +9,7 @@ use crate::channel::Draft;
 use crate::clock::unix_ms;
 use crate::codec::check;
 use crate::commands::publish::check_keys;
-use crate::commands::{self, subscribe};
+use crate::commands::{self, unsubscribe};
 use crate::desk::Serves;
 use crate::keys::scoped;
 use crate::lock::lock;
@@ -157,7 +157,7 @@ impl Link {
         for (channel, connection) in self.shared.channels.reconfigure(namespace) {
             let message = "the channel keeps something else from now on: subscribe again";
             let error = reply::later(ErrorCode::Unavailable, message, commands::spread(500));
-            subscribe::end(&self.shared, &connection, &channel, error);
+            unsubscribe::end(&self.shared, &connection, &channel, error);
         }
     }
 
@@ -221,7 +221,7 @@ impl Link {
             } else {
                 drop(state);
                 let error = reply::error(ErrorCode::PermissionDenied, revoke.message.clone());
-                subscribe::end(shared, &connection, &revoke.channel.as_str().into(), error);
+                unsubscribe::end(shared, &connection, &revoke.channel.as_str().into(), error);
                 let state = &mut *lock(&connection.state);
                 if state.ticket_stale {
                     connection.renew(state, shared);
