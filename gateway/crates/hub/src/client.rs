@@ -140,10 +140,10 @@ pub(crate) fn run(shared: &Arc<Shared>, reply: Reply, kind: Option<command::Kind
             commands::subscribe::subscribe(shared, connection, id, subscribe, traceparent);
         }
         Some(command::Kind::Unsubscribe(unsubscribe)) => {
-            commands::subscribe::unsubscribe(shared, connection, id, &unsubscribe.channel);
+            commands::unsubscribe::unsubscribe(shared, connection, id, &unsubscribe.channel);
         }
         Some(command::Kind::Refresh(refresh)) => {
-            commands::connect::refresh(shared, connection, id, refresh.token)
+            commands::refresh::refresh(shared, connection, id, refresh.token)
         }
         Some(command::Kind::Ping(_)) => {
             reply.send(shared, server_message::Kind::Pong(Default::default()), None)
@@ -179,7 +179,7 @@ impl Drop for Client {
         }
         drop(sessions);
         for Subscription { channel, .. } in subscriptions {
-            commands::subscribe::leave(shared, connection.id, &session, &channel, !leave);
+            commands::unsubscribe::leave(shared, connection.id, &session, &channel, !leave);
         }
     }
 }

@@ -17,7 +17,9 @@ pub(crate) mod call;
 pub(crate) mod connect;
 pub(crate) mod publish;
 pub(crate) mod read;
+pub(crate) mod refresh;
 pub(crate) mod subscribe;
+pub(crate) mod unsubscribe;
 
 /// Whose command it is, and who waits for its reply.
 #[derive(Debug)]

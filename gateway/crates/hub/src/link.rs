@@ -9,7 +9,7 @@ use crate::channel::Draft;
 use crate::clock::unix_ms;
 use crate::codec::check;
 use crate::commands::publish::check_keys;
-use crate::commands::{self, subscribe};
+use crate::commands::{self, unsubscribe};
 use crate::desk::Serves;
 use crate::keys::scoped;
 use crate::lock::lock;
@@ -25,6 +25,8 @@ use crate::{Closing, reply};
 const VERSION: u32 = 1;
 /// Namespaces and methods of one application.
 const NAMES: usize = 256;
+/// Those of all applications since the start.
+const KNOWN: usize = 4_096;
 
 /// One stream of an application: what it says goes in here. Dropped: the stream is gone.
 #[derive(Debug)]
@@ -104,7 +106,13 @@ impl Link {
         let names: HashSet<Arc<str>> = namespaces.iter().map(|namespace| namespace.name.clone()).collect();
         {
             let mut known = self.shared.known.write().unwrap_or_else(PoisonError::into_inner);
-            known.connects = Some(known.connects.unwrap_or(false) || hello.connects);
+            known.connects.insert(self.service.clone(), hello.connects);
+            let new = names.iter().filter(|name| !known.namespaces.contains_key(*name)).count();
+            if known.namespaces.len() + new > KNOWN || known.methods.len() + hello.methods.len() > KNOWN {
+                return Err(LinkError::Invalid(format!(
+                    "all applications together said more than {KNOWN} names"
+                )));
+            }
             for method in &hello.methods {
                 if !known.methods.contains(method) {
                     known.methods.push(method.clone());
@@ -149,7 +157,7 @@ impl Link {
         for (channel, connection) in self.shared.channels.reconfigure(namespace) {
             let message = "the channel keeps something else from now on: subscribe again";
             let error = reply::later(ErrorCode::Unavailable, message, commands::spread(500));
-            subscribe::end(&self.shared, &connection, &channel, error);
+            unsubscribe::end(&self.shared, &connection, &channel, error);
         }
     }
 
@@ -213,7 +221,7 @@ impl Link {
             } else {
                 drop(state);
                 let error = reply::error(ErrorCode::PermissionDenied, revoke.message.clone());
-                subscribe::end(shared, &connection, &revoke.channel.as_str().into(), error);
+                unsubscribe::end(shared, &connection, &revoke.channel.as_str().into(), error);
                 let state = &mut *lock(&connection.state);
                 if state.ticket_stale {
                     connection.renew(state, shared);

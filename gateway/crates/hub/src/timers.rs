@@ -8,7 +8,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::channels::FLUSHERS;
 use crate::clock::{Instant, jitter, millis, unix_ms};
-use crate::commands::subscribe::tell_left;
+use crate::commands::unsubscribe::tell_left;
 use crate::connection::{Connection, Phase};
 use crate::lock::lock;
 use crate::proto::{ChannelTop, CloseCode, Heartbeat, server_message};

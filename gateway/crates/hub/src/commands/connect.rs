@@ -1,23 +1,23 @@
-//! Sessions begin: by the application's answer, or by a ticket without asking. And tokens are renewed.
+//! Sessions begin: by the application's answer, or by a ticket without asking.
 
 use std::sync::{Arc, PoisonError};
 
+use super::refresh::denied_error;
 use super::{note, noted, subscribe};
 use crate::client::run;
 use crate::clock::{millis, unix_ms};
 use crate::codec::{Body, check};
-use crate::connection::{Connection, Phase, State};
+use crate::connection::{Connection, Phase};
 use crate::desk::{Ask, Target};
 use crate::lock::lock;
 use crate::outbox::Place;
 use crate::proto::{
     AskConnect, CloseCode, Connect, Connected, Error, ErrorCode, Limits, Payload, Resume, answer, ask,
-    server_message,
 };
 use crate::reply::{self, Reply};
 use crate::shared::Shared;
 use crate::ticket::{Claims, Refused};
-use crate::{Closing, Denied, Identity, Kind, ids};
+use crate::{Closing, Identity, Kind, ids};
 
 /// A session that is about to open.
 struct Opening {
@@ -86,7 +86,7 @@ fn identified(
             Err(error) => fail(shared, &connection, id, error, false),
         };
     }
-    let connects = shared.known.read().unwrap_or_else(PoisonError::into_inner).connects;
+    let asked = shared.known.read().unwrap_or_else(PoisonError::into_inner).asks_connects();
     let opening = Opening {
         identity,
         session: ids::session().into(),
@@ -95,7 +95,7 @@ fn identified(
         resume: connect.resume,
         claims: None,
     };
-    if connects == Some(false) {
+    if !asked {
         return open(shared, &connection, id, opening);
     }
     ask(shared, connection, id, opening, connect.data, traceparent);
@@ -134,9 +134,8 @@ fn ask(
                 let error = reply::error(ErrorCode::Internal, "an answer of another kind");
                 fail(shared, &connection, id, error, false);
             }
-            // A refusal that time does not change ends the connection.
             Err(error) => {
-                let refused = error.retry_after_ms == 0;
+                let refused = is_refusal(&error);
                 fail(shared, &connection, id, error, refused);
             }
         }
@@ -207,10 +206,8 @@ fn open(shared: &Arc<Shared>, connection: &Arc<Connection>, id: u32, opening: Op
             Place::At(head.channel.as_str().into(), epoch.into(), offset)
         }));
         let head = connected(shared, &opening.session, ticket, resumed, opening.data);
-        if id != 0 {
-            let body = Body::Connected { id, head: &head, subscriptions: &subscriptions };
-            connection.write(shared, &body, Some(Place::All(places)));
-        }
+        let body = Body::Connected { id, head: &head, subscriptions: &subscriptions };
+        connection.write(shared, &body, Some(Place::All(places)));
         // Nothing of a subscription may come before the reply that names it.
         state.subscriptions.iter().for_each(|subscription| connection.refill(subscription.channel.clone()));
         std::mem::take(&mut state.waiting)
@@ -279,39 +276,9 @@ fn fail(shared: &Arc<Shared>, connection: &Arc<Connection>, id: u32, error: Erro
     }
 }
 
-fn denied_error(denied: Denied) -> Error {
-    match denied {
-        Denied::Invalid => reply::error(ErrorCode::Unauthenticated, "the token is not good"),
-        Denied::Expired => reply::error(ErrorCode::Expired, "the token has ended"),
-    }
-}
-
-/// A new token for an open session; it has to be of the same subject.
-pub(crate) fn refresh(shared: &Arc<Shared>, connection: Arc<Connection>, id: u32, token: String) {
-    let shared = shared.clone();
-    tokio::spawn(async move {
-        let result = shared.authenticate.authenticate(&token).await;
-        let reply = Reply::Connection(connection.clone(), id);
-        let renewed = result.map_err(denied_error).and_then(|identity| renew(&shared, &connection, identity));
-        match renewed {
-            Ok(ticket) => {
-                let place = Some(Place::Ticket(ticket.ticket.clone()));
-                reply.send(&shared, server_message::Kind::Ticket(ticket), place);
-            }
-            Err(error) => reply.fail(&shared, error),
-        }
-    });
-}
-
-fn renew(
-    shared: &Shared,
-    connection: &Connection,
-    identity: Identity,
-) -> Result<crate::proto::Ticket, Error> {
-    let state: &mut State = &mut lock(&connection.state);
-    if identity.subject != state.identity.subject || identity.kind != state.identity.kind {
-        return Err(reply::error(ErrorCode::PermissionDenied, "the token is of another subject"));
-    }
-    state.identity = identity;
-    Ok(shared.ticket(state))
+/// Whether an error ends the connection for good: the application said no. A fault of it may be gone the next time.
+fn is_refusal(error: &Error) -> bool {
+    use ErrorCode::{DeadlineExceeded, Expired, Internal, RateLimited, Unavailable};
+    let passes = matches!(error.code(), DeadlineExceeded | Expired | Internal | RateLimited | Unavailable);
+    error.retry_after_ms == 0 && !passes
 }

@@ -323,3 +323,19 @@ async fn futures_poll<T>(future: &mut (impl Future<Output = T> + Unpin)) -> bool
     })
     .await
 }
+
+/// A fault of the application's code is no refusal: the client may connect again on the same connection.
+#[tokio::test(start_paused = true)]
+async fn a_fault_at_connect_does_not_end_the_connection() {
+    let hub = hub();
+    let mut app = app_with(&hub, Hello { connects: true, ..hello() }).await;
+    let mut peer = peer(&hub);
+    let id = peer.say(command::Kind::Connect(Default::default()));
+    let (ask, _, _) = app.asked().await;
+    app.answer(ask, answer::Kind::Error(reply::error(ErrorCode::Internal, "a fault")));
+    assert_eq!(error_code(&peer.reply(id).await), ErrorCode::Internal);
+    let id = peer.say(command::Kind::Connect(Default::default()));
+    let (ask, kind, _) = app.asked().await;
+    app.answer(ask, yes(&kind));
+    assert!(matches!(peer.reply(id).await, server_message::Kind::Connected(_)));
+}

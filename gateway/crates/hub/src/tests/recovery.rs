@@ -318,13 +318,13 @@ async fn one_run(seed: u64) -> (u64, bool) {
 #[tokio::test(start_paused = true)]
 async fn no_gap_and_no_repeat_whatever_happens() {
     let (mut got, mut resets) = (0, 0);
-    for seed in 0..150 {
+    for seed in 0..60 {
         let (count, reset) = one_run(seed).await;
         got += count;
         resets += u32::from(reset);
     }
-    assert!(got > 10_000, "{got} publications were seen");
-    assert!(resets > 0 && resets < 150, "{resets} runs had a reader that was told to load anew");
+    assert!(got > 5_000, "{got} publications were seen");
+    assert!(resets > 0 && resets < 60, "{resets} runs had a reader that was told to load anew");
 }
 
 /// The same with real threads: publishers and readers at once.
