@@ -25,6 +25,8 @@ use crate::{Closing, reply};
 const VERSION: u32 = 1;
 /// Namespaces and methods of one application.
 const NAMES: usize = 256;
+/// Those of all applications since the start.
+const KNOWN: usize = 4_096;
 
 /// One stream of an application: what it says goes in here. Dropped: the stream is gone.
 #[derive(Debug)]
@@ -104,7 +106,13 @@ impl Link {
         let names: HashSet<Arc<str>> = namespaces.iter().map(|namespace| namespace.name.clone()).collect();
         {
             let mut known = self.shared.known.write().unwrap_or_else(PoisonError::into_inner);
-            known.connects = Some(known.connects.unwrap_or(false) || hello.connects);
+            known.connects.insert(self.service.clone(), hello.connects);
+            let new = names.iter().filter(|name| !known.namespaces.contains_key(*name)).count();
+            if known.namespaces.len() + new > KNOWN || known.methods.len() + hello.methods.len() > KNOWN {
+                return Err(LinkError::Invalid(format!(
+                    "all applications together said more than {KNOWN} names"
+                )));
+            }
             for method in &hello.methods {
                 if !known.methods.contains(method) {
                     known.methods.push(method.clone());

@@ -86,8 +86,16 @@ impl Namespace {
 pub(crate) struct Known {
     pub(crate) namespaces: HashMap<Arc<str>, Arc<Namespace>>,
     pub(crate) methods: Vec<String>,
-    /// Whether connects are asked about; none: no application has attached yet.
-    pub(crate) connects: Option<bool>,
+    /// Whether connects are asked about, by service, as its newest hello said. It lasts while the service is away: nobody
+    /// gets past it then.
+    pub(crate) connects: HashMap<String, bool>,
+}
+
+impl Known {
+    /// Whether connects are asked about; also before any application has said so.
+    pub(crate) fn asks_connects(&self) -> bool {
+        self.connects.is_empty() || self.connects.values().any(|asked| *asked)
+    }
 }
 
 /// Whether a prefix of methods serves a method: `chat` serves `chat` and `chat.rooms`.

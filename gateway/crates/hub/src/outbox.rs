@@ -160,7 +160,7 @@ impl Outbox {
     /// False: nothing is left. Pieces may be shared with other connections.
     pub fn take(&mut self, into: &mut Vec<Bytes>, max_bytes: usize) -> bool {
         let mut taken = 0;
-        loop {
+        let left = loop {
             let behind = {
                 let mut queue = lock(&self.connection.queue);
                 while let Some(piece) = queue.pieces.front() {
@@ -177,18 +177,18 @@ impl Outbox {
                     queue.pieces.shrink_to(0);
                 }
                 if taken >= max_bytes || !queue.pieces.is_empty() {
-                    break;
+                    break !queue.is_idle();
                 }
                 queue.next_behind()
             };
-            let Some(channel) = behind else { break };
+            let Some(channel) = behind else { break false };
             self.shared.channels.refill(&self.shared, &self.connection, &channel);
-        }
+        };
         if taken > 0 {
             self.connection.sent.store(self.shared.tenths(), Relaxed);
             self.shared.counters.bytes.fetch_add(taken as u64, Relaxed);
         }
-        !lock(&self.connection.queue).is_idle()
+        left
     }
 
     /// Why to close, once everything is taken. The push `closing` was among the pieces.

@@ -299,3 +299,17 @@ fn what_is_malformed_is_named() {
     let error = protobuf(&frame.encode_to_vec());
     assert!(error.contains("command 9: data.json is not JSON"), "{error}");
 }
+
+/// A value is not looked into, so that no depth of it uses up a stack.
+#[test]
+fn a_deep_value_passes_as_it_is() {
+    let deep = "[".repeat(30_000) + &"]".repeat(30_000);
+    let text = format!(r#"{{"commands":[{{"publish":{{"data":{{"json":{deep}}},"unknown":{deep}}}}}]}}"#);
+    let frame = read(Wire::WebSocketJson, text.as_bytes()).expect("it can be read");
+    assert_eq!(data(&frame.commands[0]), Some(&Payload::json(deep.clone())));
+    let bytes = read(Wire::WebSocketProtobuf, &frame.encode_to_vec());
+    assert_eq!(bytes.as_ref(), Ok(&frame));
+    let entry = Entry::new(&Publication { data: Some(Payload::json(deep)), ..Publication::default() });
+    let body = Body::Publications { channel: "chat:a", entries: &[entry] };
+    assert!(write(Wire::WebSocketJson, &body).len() > 60_000);
+}

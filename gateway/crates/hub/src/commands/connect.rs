@@ -86,7 +86,7 @@ fn identified(
             Err(error) => fail(shared, &connection, id, error, false),
         };
     }
-    let connects = shared.known.read().unwrap_or_else(PoisonError::into_inner).connects;
+    let asked = shared.known.read().unwrap_or_else(PoisonError::into_inner).asks_connects();
     let opening = Opening {
         identity,
         session: ids::session().into(),
@@ -95,7 +95,7 @@ fn identified(
         resume: connect.resume,
         claims: None,
     };
-    if connects == Some(false) {
+    if !asked {
         return open(shared, &connection, id, opening);
     }
     ask(shared, connection, id, opening, connect.data, traceparent);

@@ -9,8 +9,7 @@ use crate::lock::lock;
 use crate::log::Entry;
 use crate::namespace::Namespace;
 use crate::proto::{
-    AskSubscribe, Decision, Error, ErrorCode, HistoryPage, HistoryQuery, PresenceList, answer, ask,
-    server_message,
+    AskSubscribe, Decision, Error, ErrorCode, HistoryPage, HistoryQuery, answer, ask, server_message,
 };
 use crate::reply::{self, Reply};
 use crate::shared::Shared;
@@ -24,7 +23,7 @@ pub(crate) fn presence(shared: &Arc<Shared>, caller: Caller, channel: &str) {
             return Err(reply::error(ErrorCode::Invalid, message));
         }
         let list = shared.channels.with(channel, |channel| channel.presence.as_ref().map(|p| p.list(limit)));
-        Ok(list.flatten().unwrap_or_else(PresenceList::default))
+        Ok(list.flatten().unwrap_or_default())
     });
     match list {
         Ok(list) => caller.reply.send(shared, server_message::Kind::Presence(list), None),

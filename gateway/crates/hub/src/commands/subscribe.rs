@@ -222,9 +222,7 @@ pub(crate) fn go_on(
     let failed = |resume: &Resume, error| {
         (Subscribed { channel: resume.channel.clone(), error: Some(error), ..Subscribed::default() }, vec![])
     };
-    let subscriptions =
-        resume.iter().map(|resume| one(resume).unwrap_or_else(|error| failed(resume, error))).collect();
-    subscriptions
+    resume.iter().map(|resume| one(resume).unwrap_or_else(|error| failed(resume, error))).collect()
 }
 
 pub(crate) fn unsubscribe(shared: &Arc<Shared>, connection: Arc<Connection>, id: u32, channel: &str) {

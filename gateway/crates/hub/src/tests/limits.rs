@@ -161,7 +161,7 @@ async fn heartbeats_name_the_tops_and_silence_ends_the_connection() {
     stream.connect(Connect::default()).await;
     sleep(Duration::from_secs(200)).await;
     assert!(stream.outbox.closing().is_none(), "an event stream cannot answer");
-    assert!(stream.now().len() >= 1);
+    assert!(!stream.now().is_empty());
 }
 
 /// One that never reads: each kind of channel has its own way, and none of them grows.

@@ -250,3 +250,15 @@ async fn an_event_stream_resumes_by_its_last_event_id() {
     let missed: Vec<_> = connected.subscriptions[0].publications.iter().map(|p| p.offset).collect();
     assert_eq!((connected.subscriptions[0].recovered, missed), (true, vec![2]));
 }
+
+/// What the newest hello of a service says about connects counts, also while it is away.
+#[tokio::test(start_paused = true)]
+async fn nobody_gets_past_an_application_that_is_away() {
+    let hub = hub();
+    drop(app_with(&hub, Hello { connects: true, ..hello() }).await);
+    let mut early = peer(&hub);
+    let id = early.say(connect(Connect::default()));
+    assert_eq!(error_code(&early.reply(id).await), ErrorCode::Unavailable);
+    let _app = app_with(&hub, hello()).await;
+    early.connect(Connect::default()).await;
+}
