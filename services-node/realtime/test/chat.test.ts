@@ -56,6 +56,9 @@ test("rooms: made, joined, left; a private one is its members'", async (t) => {
     return all.length === 4 ? all : undefined;
   }, "the revocations");
   assert.deepEqual(revoked.map(({ subject, channel }) => [subject, channel])[0], ["bob", "chat:plans"]);
+  // They have no answer: over the next link they are sent again.
+  (await gateway.link()).break();
+  await eventually(() => gateway.links.length === 2 && gateway.links[1]!.revoked.length === 4, "them again");
   assert.equal((await gateway.subscribe("chat:plans", "bob")).error, ErrorCode.PERMISSION_DENIED);
   assert.equal((await call("leave", { room: "plans" }, "alice")).error, ErrorCode.CONFLICT);
   assert.equal((await gateway.subscribe("chat:nowhere", "bob")).error, ErrorCode.NOT_FOUND);
