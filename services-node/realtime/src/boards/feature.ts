@@ -19,6 +19,8 @@ type Dependencies = { live: LiveBoards; telemetry: Telemetry };
 
 /** Keys of a board: its series, four of each. */
 const KEYS = 1_024;
+/** Also a board on which nothing moves is still there tomorrow. */
+const DAY = 86_400;
 
 export function boardsFeature({ live, telemetry }: Dependencies): Feature {
   const points = defineNamespace({
@@ -45,6 +47,7 @@ export function boardsFeature({ live, telemetry }: Dependencies): Feature {
     name: "board",
     kind: "latest",
     history: KEYS,
+    historySeconds: DAY,
     presence: true,
     subscribe: async (context, { path }) => {
       requireUser(context.actor);

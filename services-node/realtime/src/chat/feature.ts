@@ -62,7 +62,14 @@ export function chatFeature(deps: ChatDependencies): Feature {
       return { publish: { user: context.actor.subject, typing } };
     },
   });
-  const reads = defineNamespace({ name: "reads", kind: "latest", history: 256, subscribe: only, publish: "deny" });
+  const reads = defineNamespace({
+    name: "reads",
+    kind: "latest",
+    history: 256,
+    historySeconds: 86_400,
+    subscribe: only,
+    publish: "deny",
+  });
   const answers = defineNamespace({ name: "answers", kind: "latest", history: 32, subscribe: only, publish: "deny" });
   return { namespaces: [chat, typingNow, reads, answers], methods: [chatMethods(deps, readMarker(channels))] };
 }
