@@ -92,6 +92,7 @@ fn welcome(stack: &Stack, took: Duration) -> Result<()> {
     term::say(format_args!(
         "\n{} in {}; Ctrl-C stops it\n\n\
          {} {public}/                   {}\n\
+         {} {public}/app/               {}\n\
          {} {public}/api/openapi.json   {}\n\
          {} {admin}/metrics            {}\n\n\
          {} export ALICE={alice}\n         export BOB={bob}\n\n\
@@ -103,6 +104,8 @@ fn welcome(stack: &Stack, took: Duration) -> Result<()> {
         term::elapsed(took),
         head("page"),
         paint(DIM, "what runs, and the samples"),
+        head("people"),
+        paint(DIM, "chat and a board; sign in with a token"),
         head("API"),
         paint(DIM, "the notes API's description"),
         head("metrics"),

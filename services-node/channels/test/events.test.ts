@@ -118,6 +118,18 @@ test("a history that is lost in between is a reset", async (t) => {
   await eventually(() => seen.includes("reset"));
 });
 
+test("so is one that is lost while the stream changes its channels", async (t) => {
+  const { client, asked } = await startGateway(t, (one, response) => {
+    open(one, response, 9, asked.length === 1 || asked.length > 3);
+  });
+  const a = follow(client, "chat:a");
+  await a.channel.subscribed();
+  const b = follow(client, "chat:b");
+  await eventually(() => a.seen.includes("reset"));
+  await eventually(() => a.channel.isSubscribed && b.channel.isSubscribed);
+  assert.deepEqual(a.seen, ["unsubscribed UNAVAILABLE", "reset"]);
+});
+
 test("publications and history are plain requests, refusals have the gateway's words", async (t) => {
   let limited = 1;
   const { client, asked } = await startGateway(t, ({ url, body }, response) => {

@@ -185,6 +185,26 @@ test("a token is replaced before it ends", async () => {
   assert.equal(given, 2);
 });
 
+test("a new token that cannot be had is asked for again while the old one lasts", async () => {
+  let isAway = false;
+  const it = lab({
+    token: () => {
+      if (isAway) throw new Error("away");
+      return jwt(100);
+    },
+  });
+  it.client.connect();
+  await it.advance(40_000);
+  it.hub.beat();
+  isAway = true;
+  await it.advance(40_010);
+  it.hub.beat();
+  assert.deepEqual([it.hub.count("refresh"), it.problems.length > 0], [0, true]);
+  isAway = false;
+  await it.advance(10_000);
+  assert.deepEqual([it.hub.count("refresh"), it.client.state], [1, "open"]);
+});
+
 test("a token that cannot be had is asked for again, and the ended session begins with a new one", async () => {
   let isAway = true;
   const it = lab({

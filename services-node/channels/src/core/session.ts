@@ -16,7 +16,7 @@ import {
 import { backoff, type Clock } from "./clock.ts";
 import type { Closed, Dial, Link } from "./link.ts";
 import type { Requests } from "./requests.ts";
-import { refreshAfter } from "./token.ts";
+import { TokenSource } from "./token.ts";
 
 /** closed: not wanted, or over for good · waiting: until the next try. */
 export type State = "closed" | "connecting" | "open" | "waiting";
@@ -39,16 +39,16 @@ export type SessionOptions = {
   clock: Clock;
   /** Milliseconds since 1970, for the token's end. */
   wallClock: () => number;
+  token: (() => Promise<string> | string) | undefined;
   requests: Requests;
   handler: SessionHandler;
-  token: (() => Promise<string> | string) | undefined;
   connectData?: Data;
   client: string;
   backoff: { baseMs: number; maxMs: number };
   connectTimeoutMs: number;
 };
 
-type Timer = "retry" | "handshake" | "silence" | "stable" | "refresh" | "probe";
+type Timer = "retry" | "handshake" | "silence" | "stable" | "probe";
 
 const CONNECT_ID = 1;
 /** Where the gateway does not say its heartbeat. */
@@ -69,11 +69,13 @@ export class Session {
   #attempt = 0;
   #heardAt = 0;
   #silenceMs = 2 * HEARTBEAT_MS;
-  #isRefreshDue = false;
+  readonly #tokens: TokenSource;
   readonly #timers = new Map<Timer, () => void>();
 
   constructor(options: SessionOptions) {
     this.#options = options;
+    const due = () => void this.#refresh();
+    this.#tokens = new TokenSource({ ...options, due, failed: options.handler.problem });
   }
 
   get state(): State {
@@ -91,8 +93,7 @@ export class Session {
     if (this.#state === "closed") return;
     this.#drop();
     this.#ticket = undefined;
-    this.#timer("refresh");
-    this.#isRefreshDue = false;
+    this.#tokens.stop();
     this.#enter("closed", { error });
     this.#options.requests.fail(error);
   }
@@ -111,8 +112,9 @@ export class Session {
     const late = () => this.#lost({ code: 1006, message: "no connection within the time", retryAfterMs: 0 });
     this.#timer("handshake", connectTimeoutMs, late);
     if (this.#ticket && this.#ticket.until <= clock.now()) this.#ticket = undefined;
-    const token = this.#ticket ? "" : await this.#token();
-    if (token === undefined || generation !== this.#generation) return;
+    const token = this.#ticket ? "" : await this.#tokens.fetch();
+    if (generation !== this.#generation) return;
+    if (token === undefined) return this.#lost({ code: 1006, message: "no access token", retryAfterMs: 0 });
     this.#resumes = this.#ticket ? handler.resumes() : [];
     const isMine = () => generation === this.#generation;
     this.#link = this.#options.dial({
@@ -133,28 +135,6 @@ export class Session {
     } catch (error) {
       // What cannot be sent now will not be sent later either.
       this.close(error as ChannelsError);
-    }
-  }
-
-  /** A token, or undefined after a failure, which is tried again. */
-  async #token(): Promise<string | undefined> {
-    const { token, wallClock } = this.#options;
-    if (!token) return "";
-    const generation = this.#generation;
-    try {
-      const value = await token();
-      if (typeof value !== "string") throw new TypeError("token() must give a string");
-      this.#isRefreshDue = false;
-      const after = value === "" ? undefined : refreshAfter(value, wallClock());
-      this.#timer("refresh", after, () => this.#refreshDue());
-      return value;
-    } catch (cause) {
-      if (generation !== this.#generation) return undefined;
-      const error = new ChannelsError("UNAVAILABLE", "token() failed: no access token", { cause });
-      this.#options.handler.problem(error);
-      if (this.#state === "open") this.#timer("refresh", this.#backoff(), () => this.#refreshDue());
-      else this.#lost({ code: 1006, message: error.message, retryAfterMs: 0 });
-      return undefined;
     }
   }
 
@@ -191,7 +171,7 @@ export class Session {
     this.#enter("open");
     requests.attach(this.#link!, connected.limits);
     handler.opened(connected, resumed);
-    if (this.#isRefreshDue) this.#refreshDue();
+    if (this.#tokens.isDue) void this.#refresh();
   }
 
   /** Connect failed. A ticket that is no good is dropped; what is final closes. */
@@ -261,11 +241,12 @@ export class Session {
     if (ticket) this.#ticket = { ticket, until: this.#options.clock.now() + expiresInMs };
   }
 
-  async #refreshDue() {
-    this.#isRefreshDue = true;
+  /** Brings a new token to the open session; one that cannot be had is asked for again. */
+  async #refresh() {
     if (this.#state !== "open") return;
     const generation = this.#generation;
-    const token = await this.#token();
+    const token = await this.#tokens.fetch();
+    if (token === undefined && this.state !== "closed") this.#tokens.later(this.#backoff());
     if (!token || generation !== this.#generation) return;
     this.#options.requests.ask({ case: "refresh", value: { token } }, { urgent: true }).then(
       (reply) => {

@@ -1,4 +1,66 @@
-// When to ask for a new access token. Only its end is read from it, and nothing else is believed: the gateway verifies.
+// Access tokens: asked for when one is needed, and again before it ends. Only its end is read from a token, and nothing
+// else is believed: the gateway verifies.
+import { ChannelsError } from "../errors.ts";
+import type { Clock } from "./clock.ts";
+
+export type TokenOptions = {
+  /** Gives a token; absent: nobody in particular connects. */
+  token: (() => Promise<string> | string) | undefined;
+  clock: Clock;
+  /** Milliseconds since 1970, for the token's end. */
+  wallClock: () => number;
+  /** A new token should be fetched. */
+  due: () => void;
+  /** It cannot be had now. */
+  failed: (error: ChannelsError) => void;
+};
+
+export class TokenSource {
+  readonly #options: TokenOptions;
+  #isDue = false;
+  #callOff: (() => void) | undefined;
+
+  constructor(options: TokenOptions) {
+    this.#options = options;
+  }
+
+  /** Whether the newest token should have been replaced already. */
+  get isDue(): boolean {
+    return this.#isDue;
+  }
+
+  /** A token, empty where there are none; undefined where it cannot be had. */
+  async fetch(): Promise<string | undefined> {
+    const { token, wallClock, failed } = this.#options;
+    if (!token) return "";
+    try {
+      const value = await token();
+      if (typeof value !== "string") throw new TypeError("token() must give a string");
+      this.#isDue = false;
+      const after = value === "" ? undefined : refreshAfter(value, wallClock());
+      this.#callOff?.();
+      if (after !== undefined) this.later(after);
+      return value;
+    } catch (cause) {
+      failed(new ChannelsError("UNAVAILABLE", "token() failed: no access token", { cause }));
+      return undefined;
+    }
+  }
+
+  /** Says after a time that a new token should be fetched. */
+  later(ms: number) {
+    this.#callOff?.();
+    this.#callOff = this.#options.clock.after(ms, () => {
+      this.#isDue = true;
+      this.#options.due();
+    });
+  }
+
+  stop() {
+    this.#callOff?.();
+    this.#isDue = false;
+  }
+}
 
 /** Milliseconds until a token should be replaced; undefined where it does not say when it ends. */
 export function refreshAfter(token: string, nowMs: number): number | undefined {

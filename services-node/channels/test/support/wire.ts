@@ -29,6 +29,11 @@ export function decodeClient(encoding: Encoding, frame: string | Uint8Array): Co
   return commands.map(({ id, kind }) => ({ id, case: kind.case, value: fields(kind.value) }) as Command & Ask);
 }
 
+/** Reads a frame of the gateway, strictly: throws at what the contract does not have. */
+export function readServer(text: string) {
+  return fromJson(ServerFrameSchema, inline(JSON.parse(text), JSON.stringify) as Parameters<typeof fromJson>[1]);
+}
+
 /** The one exception to protobuf's mapping: Payload.json is the value itself. */
 function inline(json: unknown, change: (value: never) => unknown): unknown {
   if (Array.isArray(json)) return json.map((one) => inline(one, change));
