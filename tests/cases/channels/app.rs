@@ -23,18 +23,24 @@ fn hello() -> Hello {
 /// Attaches as the service that the gateway lets in.
 pub(super) async fn attach(sut: &Sut) -> Result<App> {
     let secret = sut.secret("realtime")?;
-    let attaching = App::attach(&sut.address("internal"), "realtime", &secret, hello(), link::yes());
+    let address = sut.address("internal");
+    let attaching = App::attach(&address, "realtime", &secret, hello(), link::yes());
     within("the link", SOON, attaching).await
 }
 
 /// Connects without a name.
 pub(super) async fn anonymous(sut: &Sut) -> Result<User> {
-    let connecting = User::connect(&sut.address("public"), Encoding::Protobuf, Connect::default());
+    let address = sut.address("public");
+    let connecting = User::connect(&address, Encoding::Protobuf, Connect::default());
     within("a connection", SOON, async { Ok(connecting.await?) }).await
 }
 
 /// Subscribes from a place on.
-pub(super) async fn subscribe(user: &mut User, channel: &str, from: Option<Position>) -> Result<Subscribed, Failure> {
+pub(super) async fn subscribe(
+    user: &mut User,
+    channel: &str,
+    from: Option<Position>,
+) -> Result<Subscribed, Failure> {
     match user.ask(Ask::Subscribe(Subscribe { channel: channel.into(), from })).await? {
         Said::Subscribed(subscribed) => Ok(subscribed),
         other => Err(Failure::Broken(anyhow::anyhow!("{other:?} replies to a subscribe"))),

@@ -39,7 +39,11 @@ async fn restarted(sut: Arc<Sut>) -> Result<()> {
     let _app = attach(&sut).await?;
     let connect = resume(&ticket, &channel, Some(before.clone()));
     let mut user = User::connect(&sut.address("public"), Encoding::Json, connect).await?;
-    ensure!(user.connected.resumed, "the ticket is good at any gateway with its secret: {:?}", user.connected);
+    ensure!(
+        user.connected.resumed,
+        "the ticket is good at any gateway with its secret: {:?}",
+        user.connected
+    );
     let again = user.connected.subscriptions.first().context("a subscription")?.clone();
     ensure!(again.error.is_none() && !again.recovered, "{again:?}");
     let after = again.position.context("a position")?;
@@ -60,7 +64,11 @@ async fn nowhere(sut: Arc<Sut>) -> Result<()> {
     let from = |epoch: &str, offset| Some(Position { epoch: epoch.into(), offset });
     let good = subscribe(&mut anonymous(&sut).await?, &channel, from(&start.epoch, start.offset)).await?;
     let top = good.position.context("a position")?;
-    ensure!(good.recovered && numbers(&good.publications).len() == 5, "all that was missed: {:?}", good.publications);
+    ensure!(
+        good.recovered && numbers(&good.publications).len() == 5,
+        "all that was missed: {:?}",
+        good.publications
+    );
     for (why, place) in [
         ("another epoch", from("gone", start.offset)),
         ("no epoch", from("", start.offset)),

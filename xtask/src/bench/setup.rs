@@ -13,8 +13,19 @@ const PROGRAMS: &[(&str, &[&str])] = &[
     (
         "taskset",
         &[
-            "proxy", "tunnel", "ai-call", "transcode", "calls", "streams", "slow-readers", "reload", "fanout",
-            "latency", "idle", "jitter", "storm",
+            "proxy",
+            "tunnel",
+            "ai-call",
+            "transcode",
+            "calls",
+            "streams",
+            "slow-readers",
+            "reload",
+            "fanout",
+            "latency",
+            "idle",
+            "jitter",
+            "storm",
         ],
     ),
 ];

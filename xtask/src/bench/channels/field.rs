@@ -223,7 +223,8 @@ secret_file = {secret:?}
     let (application, ports) = helper("application", &spec, &folder.join("channels-app.log"))?;
     let door = |encoding| {
         let dialect = Dialect::Channels(encoding);
-        let door = Door { address: format!("127.0.0.1:{public}"), path: "/channels/v1/websocket".into(), dialect };
+        let door =
+            Door { address: format!("127.0.0.1:{public}"), path: "/channels/v1/websocket".into(), dialect };
         (encoding, door)
     };
     Ok(Contestant {
@@ -277,7 +278,10 @@ fn socket_io(folder: &Path) -> Result<Contestant> {
 fn centrifugo(folder: &Path, delay: Option<&str>) -> Result<Contestant> {
     let program = folder.join("centrifugepeer");
     if !program.is_file() {
-        go(&root().join("xtask/peers/centrifuge"), &["build", "-buildvcs=false", "-o", &program.to_string_lossy(), "."])?;
+        go(
+            &root().join("xtask/peers/centrifuge"),
+            &["build", "-buildvcs=false", "-o", &program.to_string_lossy(), "."],
+        )?;
     }
     let log = folder.join(format!("centrifuge{}.log", delay.unwrap_or_default()));
     let mut command = vec![program.display().to_string()];

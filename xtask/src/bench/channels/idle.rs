@@ -53,7 +53,11 @@ pub(in crate::bench) fn run(plan: &Plan) -> Result<Vec<Table>> {
 }
 
 /// The first tenth uses up what the server freed when it started.
-fn measure(contestant: &Contestant, encoding: Encoding, connections: usize) -> Result<Option<Vec<Option<f64>>>> {
+fn measure(
+    contestant: &Contestant,
+    encoding: Encoding,
+    connections: usize,
+) -> Result<Option<Vec<Option<f64>>>> {
     let Some(door) = contestant.door(encoding) else { return Ok(None) };
     let open = |connections| -> Result<Helper> {
         let spec = Spec::ChannelsIdle { door: door.clone(), connections };

@@ -144,7 +144,13 @@ struct Counts {
 
 impl App {
     /// Attaches to the internal listener at `address` as the service `name`; done when the gateway says welcome.
-    pub async fn attach(address: &str, name: &str, secret: &str, hello: Hello, decide: Decide) -> Result<Self> {
+    pub async fn attach(
+        address: &str,
+        name: &str,
+        secret: &str,
+        hello: Hello,
+        decide: Decide,
+    ) -> Result<Self> {
         let channel = crate::grpc::connect(address).await?;
         let (requests, mut outgoing) = mpsc::channel::<Bytes>(IN_FLIGHT);
         let hello = AttachRequest { hello: Some(hello), ..AttachRequest::default() };

@@ -211,7 +211,8 @@ impl Session {
             subscribe = json!({"channel": CHANNEL, "recover": true, "epoch": self.place.epoch,
                 "offset": self.place.offset.parse::<u64>().unwrap_or(0)});
         }
-        let commands = format!("{}\n{}", json!({"id": 1, "connect": {}}), json!({"id": 2, "subscribe": subscribe}));
+        let commands =
+            format!("{}\n{}", json!({"id": 1, "connect": {}}), json!({"id": 2, "subscribe": subscribe}));
         self.socket.send(true, commands.as_bytes()).await?;
         let mut early = Vec::new();
         let place = self

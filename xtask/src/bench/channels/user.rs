@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::{
     socket::{Frame, Socket},
-    wire::{Ask, Call, Command, Connect, Connected, Empty, Encoding, Error, Payload, Published, Publish, Said},
+    wire::{
+        Ask, Call, Command, Connect, Connected, Empty, Encoding, Error, Payload, Publish, Published, Said,
+    },
 };
 
 /// Where the gateway's WebSockets are.
@@ -51,7 +53,8 @@ impl std::error::Error for Failure {}
 impl User {
     /// Connects to the gateway's public address.
     pub async fn connect(address: &str, encoding: Encoding, connect: Connect) -> Result<Self, Failure> {
-        let socket = Socket::open(address, PATH, encoding.subprotocol(), "").await.map_err(Failure::Broken)?;
+        let socket =
+            Socket::open(address, PATH, encoding.subprotocol(), "").await.map_err(Failure::Broken)?;
         let connected = Connected::default();
         let mut user = Self { socket, connected, encoding, next: 0, pushes: VecDeque::new() };
         match user.ask(Ask::Connect(connect)).await? {
