@@ -78,8 +78,12 @@ mod tests {
 
     #[test]
     fn a_service_calls_for_itself_only_where_the_rule_says_so() {
-        let service = Caller::new("service:realtime".into(), Kind::Service, String::new(), 1);
-        let user = Caller::new("alice".into(), Kind::User, String::new(), 1);
+        let caller = |kind| {
+            let mut caller = std::sync::Arc::into_inner(anonymous()).unwrap();
+            caller.kind = kind;
+            caller
+        };
+        let (service, user) = (caller(Kind::Service), caller(Kind::User));
         let code = |level, caller: &Caller| {
             let rule = Rule { level, scopes: vec!["notes".into()] };
             rule.check(Listener::Internal, caller).err().map(|problem| problem.code())
