@@ -15,6 +15,8 @@ pub enum Level {
     Public,
     /// A user with the scopes, or a service acting for one.
     Authenticated,
+    /// As above, or a service for itself.
+    AuthenticatedOrService,
     /// Services of the stack, on the internal listener.
     Internal,
 }
@@ -40,7 +42,9 @@ impl Rule {
             // The internal listener lets only services in; one acting for somebody (or nobody) still is one.
             Level::Internal if caller.kind == Kind::Service || caller.act.is_some() => Ok(()),
             Level::Internal => Err(Problem::new(Code::PermissionDenied, "Only services may call this.")),
-            Level::Authenticated => self.check_user(caller),
+            // Only the internal listener knows services.
+            Level::AuthenticatedOrService if caller.kind == Kind::Service => Ok(()),
+            Level::Authenticated | Level::AuthenticatedOrService => self.check_user(caller),
         }
     }
 
@@ -70,6 +74,24 @@ mod tests {
 
     fn anonymous() -> std::sync::Arc<Caller> {
         External::new(&crate::config::Identity::default(), None, 1, 0).anonymous()
+    }
+
+    #[test]
+    fn a_service_calls_for_itself_only_where_the_rule_says_so() {
+        let caller = |kind| {
+            let mut caller = std::sync::Arc::into_inner(anonymous()).unwrap();
+            caller.kind = kind;
+            caller
+        };
+        let (service, user) = (caller(Kind::Service), caller(Kind::User));
+        let code = |level, caller: &Caller| {
+            let rule = Rule { level, scopes: vec!["notes".into()] };
+            rule.check(Listener::Internal, caller).err().map(|problem| problem.code())
+        };
+        assert_eq!(code(Level::Authenticated, &service), Some(Code::PermissionDenied));
+        assert_eq!(code(Level::AuthenticatedOrService, &service), None);
+        assert_eq!(code(Level::AuthenticatedOrService, &anonymous()), Some(Code::Unauthenticated));
+        assert_eq!(code(Level::AuthenticatedOrService, &user), Some(Code::PermissionDenied));
     }
 
     #[test]

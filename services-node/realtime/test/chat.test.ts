@@ -10,7 +10,9 @@ import { eventually, startService, temporaryFolder } from "./support.ts";
 /** A service that is linked, and short ways to speak in its rooms. */
 async function chat(t: TestContext, env: Record<string, string> = {}) {
   const gateway = await startGateway(t);
-  const service = await startService(t, { ...gateway.env, REALTIME_CHANNELS_MAX_BACKOFF_MS: "50", ...env });
+  // A busy machine is not late; tests that are about lateness say so.
+  const patient = { REALTIME_CHANNELS_MAX_BACKOFF_MS: "50", REALTIME_CHAT_REVIEW_MS: "5000" };
+  const service = await startService(t, { ...gateway.env, ...patient, ...env });
   await gateway.link();
   return { gateway, service, ...speech(gateway) };
 }
@@ -54,6 +56,9 @@ test("rooms: made, joined, left; a private one is its members'", async (t) => {
     return all.length === 4 ? all : undefined;
   }, "the revocations");
   assert.deepEqual(revoked.map(({ subject, channel }) => [subject, channel])[0], ["bob", "chat:plans"]);
+  // They have no answer: over the next link they are sent again.
+  (await gateway.link()).break();
+  await eventually(() => gateway.links.length === 2 && gateway.links[1]!.revoked.length === 4, "them again");
   assert.equal((await gateway.subscribe("chat:plans", "bob")).error, ErrorCode.PERMISSION_DENIED);
   assert.equal((await call("leave", { room: "plans" }, "alice")).error, ErrorCode.CONFLICT);
   assert.equal((await gateway.subscribe("chat:nowhere", "bob")).error, ErrorCode.NOT_FOUND);
@@ -117,21 +122,20 @@ test("the same key is one message, at the same time and after a restart", async 
   await eventually(() => gateway.links.length === 2, "the next link");
   const again = await say("once", "alice", "same");
   // The gateway asks only where it does not have the key: so it goes out, with the same id.
-  assert.deepEqual(
-    [again.data, again.publish.id, again.duplicate],
-    [{ id: first.data.id, repeated: true }, first.data.id, false],
-  );
+  const { data, publish, duplicate, silent } = again;
+  assert.deepEqual([data, publish.id], [{ id: first.data.id, repeated: true }, first.data.id]);
+  assert.deepEqual([duplicate, silent], [true, false]);
   const other = await say("once", "bob", "same");
   assert.notEqual(other.data.id, first.data.id);
   assert.equal((await history()).messages.length, 2);
 });
 
-test("a key older than the gateway's history is a duplicate, and nothing goes out", async (t) => {
+test("a key older than the gateway's history is a duplicate, and goes out no more", async (t) => {
   const { say } = await chat(t);
   const first = await say("once", "alice", "old");
   t.mock.timers.enable({ apis: ["Date"], now: Date.now() + 301_000 });
   const again = await say("once", "alice", "old");
-  assert.deepEqual([again.duplicate, again.publish, again.data.id], [true, undefined, first.data.id]);
+  assert.deepEqual([again.duplicate, again.silent, again.data.id], [true, true, first.data.id]);
 });
 
 test("a late judgement publishes as pending within the bound, then withdraws or confirms", async (t) => {
@@ -139,9 +143,8 @@ test("a late judgement publishes as pending within the bound, then withdraws or 
   const held = Promise.withResolvers<void>();
   t.after(() => held.resolve());
   gateway.python.behaviour.before = () => held.promise;
-  const started = performance.now();
+  // Nothing lets these calls go on before both are published.
   const [bad, good] = await Promise.all([say("you idiot"), say("good morning")]);
-  assert.ok(performance.now() - started < 2_000);
   assert.deepEqual([bad.publish.review, good.publish.review], ["pending", "pending"]);
   held.resolve();
   const withdrawn = await gateway.found("chat:lobby", (data) => data.type === "withdrawn");

@@ -1,45 +1,11 @@
 // Accepted means kept: the service is killed at random points under writes, and everything
 // that it acknowledged is there afterwards.
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
-import { type TestContext, test } from "node:test";
-import { edit, eventually, open, SECRET, startPython, temporaryFolder, userOf } from "./support.ts";
+import { test } from "node:test";
+import { kill, spawnService } from "./child.ts";
+import { edit, eventually, open, startPython, temporaryFolder, userOf } from "./support.ts";
 
 const ROUNDS = Number(process.env.LOSS_ROUNDS ?? 6);
-const START_MS = 30_000;
-const MAIN = new URL("../src/main.ts", import.meta.url).pathname;
-
-async function spawnService(t: TestContext, folder: string, gateway: string) {
-  const child = spawn(process.execPath, [MAIN], {
-    env: {
-      SERVICE_SECRET: SECRET,
-      REALTIME_DATA_DIR: folder,
-      REALTIME_LISTEN: "127.0.0.1:0",
-      REALTIME_COLLAB_SETTLE_MS: "30",
-      GATEWAY_INTERNAL_URL: gateway,
-      LOG_FORMAT: "json",
-    },
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  t.after(() => child.kill("SIGKILL"));
-  let output = "";
-  child.stdout.on("data", (chunk: Buffer) => (output += chunk));
-  // A start has a deadline of its own: it compiles everything, on a machine that may be busy.
-  const end = Date.now() + START_MS;
-  let address: string | undefined;
-  while (!address) {
-    assert.ok(Date.now() < end && child.exitCode === null, `the service did not start: ${output}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-    address = output.match(/"address":"([^"]+)","msg":"ready"/)?.[1];
-  }
-  return { child, url: address };
-}
-
-async function kill(child: ChildProcess, signal: NodeJS.Signals) {
-  const exited = new Promise<number | null>((resolve) => child.once("exit", (code) => resolve(code)));
-  child.kill(signal);
-  return exited;
-}
 
 test(`${ROUNDS} rounds of SIGKILL under writes lose nothing that was acknowledged`, {
   timeout: 60_000 + ROUNDS * 10_000,

@@ -170,6 +170,7 @@ test("the OpenAPI document describes every route of the API", async (t) => {
   const { url, app } = await startService(t);
   const document = (await (await fetch(`${url}/api/openapi.json`)).json()) as any;
   assert.deepEqual(Object.keys(document.paths).sort(), [
+    "/api/calls/{method}",
     "/api/catalogue",
     "/api/catalogue/{id}",
     "/api/catalogue/{id}/interactions",
@@ -177,6 +178,7 @@ test("the OpenAPI document describes every route of the API", async (t) => {
     "/api/notes",
     "/api/notes/{id}",
     "/api/notes/{id}/readers",
+    "/api/telemetry",
   ]);
   const body = document.paths["/api/notes"].post.requestBody.content["application/json"].schema;
   assert.equal(body.properties.title.maxLength, 200);

@@ -16,6 +16,8 @@ pub enum Access {
     Authenticated {
         /// The scopes, in the contract's order.
         scopes: Vec<String>,
+        /// Whether a service may call for itself, too, through the internal listener.
+        services: bool,
     },
     /// Services only, through the internal listener.
     Internal,
@@ -41,7 +43,7 @@ impl AccessReader {
         let level = rule.get_field_by_name("level").and_then(|level| level.as_enum_number());
         match level {
             Some(1) => Access::Public,
-            Some(2) => Access::Authenticated { scopes: scopes(rule) },
+            Some(2) => Access::Authenticated { scopes: scopes(rule), services: services(rule) },
             Some(3) => Access::Internal,
             _ => Access::Denied,
         }
@@ -52,6 +54,10 @@ fn scopes(rule: &prost_reflect::DynamicMessage) -> Vec<String> {
     let list = rule.get_field_by_name("scopes");
     let values = list.as_ref().and_then(|list| list.as_list()).unwrap_or_default();
     values.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn services(rule: &prost_reflect::DynamicMessage) -> bool {
+    rule.get_field_by_name("services").and_then(|value| value.as_bool()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -68,8 +74,9 @@ mod tests {
         assert_eq!(access("Get"), Access::Public);
         assert_eq!(
             access("Create"),
-            Access::Authenticated { scopes: vec!["notes".into(), "notes.write".into()] }
+            Access::Authenticated { scopes: vec!["notes".into(), "notes.write".into()], services: false }
         );
+        assert_eq!(access("Count"), Access::Authenticated { scopes: vec!["notes".into()], services: true });
         assert_eq!(access("Purge"), Access::Internal);
         assert_eq!(access("Unruled"), Access::Denied);
         assert_eq!(access("Unspecified"), Access::Denied);

@@ -28,6 +28,13 @@ service Notes {
       scopes: ["notes", "notes.write"]
     };
   }
+  rpc Count(Note) returns (Note) {
+    option (hybrid.options.v1.access) = {
+      level: ACCESS_LEVEL_AUTHENTICATED
+      scopes: "notes"
+      services: true
+    };
+  }
   rpc Purge(Note) returns (Note) {
     option (google.api.http) = {delete: "/v1/{id=files/**}"};
     option (hybrid.options.v1.access) = {level: ACCESS_LEVEL_INTERNAL};

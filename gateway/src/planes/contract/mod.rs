@@ -337,7 +337,8 @@ fn rule(access: &Access) -> Option<Rule> {
     let (level, scopes) = match access {
         Access::Denied => return None,
         Access::Public => (Level::Public, vec![]),
-        Access::Authenticated { scopes } => (Level::Authenticated, scopes.clone()),
+        Access::Authenticated { scopes, services: false } => (Level::Authenticated, scopes.clone()),
+        Access::Authenticated { scopes, services: true } => (Level::AuthenticatedOrService, scopes.clone()),
         Access::Internal => (Level::Internal, vec![]),
     };
     Some(Rule { level, scopes })

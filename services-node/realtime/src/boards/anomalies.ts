@@ -1,11 +1,12 @@
 // A verdict on each closed window of a series on a board, from Python's stream of verdicts. A new stream is first given
 // the windows that are remembered, so that it need not learn anew; what it says about those is not shown again. Without
 // Python the board says that verdicts are missing.
+import type { DetectAnomaliesResponse } from "@hybrid/contracts";
 import { type AiClient, type AnomalyStream, statusName } from "../ai/client.ts";
 import { backgroundContext } from "../context.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Show, Shown } from "./live.ts";
-import type { BoardValue } from "./schemas.ts";
+import type { BoardValue, Judged } from "./schemas.ts";
 import { nameOf } from "./telemetry.ts";
 import type { Window } from "./windows.ts";
 
@@ -15,6 +16,9 @@ type Feed = {
   control: AbortController;
   /** Windows that were sent and have no verdict yet; undefined: one whose verdict is not shown. */
   unjudged: (Window | undefined)[];
+  /** Windows that closed while the stream was opened. */
+  waiting: Window[];
+  last: Judged | null;
 };
 
 const STREAMS = 64;
@@ -54,7 +58,7 @@ export class Anomalies {
 
   async #open(shown: Shown, fresh: Window[], show: Show) {
     const name = nameIn(shown);
-    const feed: Feed = { stream: undefined, control: new AbortController(), unjudged: [] };
+    const feed: Feed = { stream: undefined, control: new AbortController(), unjudged: [], waiting: [], last: null };
     this.#feeds.set(name, feed);
     try {
       feed.stream = await this.#deps.ai.detectAnomalies(backgroundContext(), feed.control.signal);
@@ -62,34 +66,35 @@ export class Anomalies {
       return this.#ended(shown, feed, show, "UNKNOWN");
     }
     const { stream } = feed;
-    stream.on("data", ({ verdict, expected, score }: { verdict: number; expected: number; score: number }) => {
-      const window = feed.unjudged.shift();
-      const status = STATUS[verdict as keyof typeof STATUS];
-      if (!window || !status) return;
-      this.#deps.metrics.boardVerdicts.inc({ verdict: status });
-      const { start, mean: value } = window;
-      const shownValue: BoardValue = { type: "anomaly", ...shown.key, status, start, value, expected, score };
-      show(shown.board.board, `${nameOf(shown.key)}/anomaly`, shownValue);
-    });
+    stream.on("data", (verdict: DetectAnomaliesResponse) => this.#verdict(shown, feed, show, verdict));
     stream.on("error", () => {});
     stream.on("status", (status) => this.#ended(shown, feed, show, statusName(status)));
-    const known = shown.windows.slice(0, -fresh.length);
-    stream.write({ value: (known[0] ?? fresh[0]!).mean, seasonLength: shown.board.season });
-    feed.unjudged.push(known.length > 0 ? undefined : fresh[0]);
-    for (const { mean } of known.slice(1)) {
-      stream.write({ value: mean });
-      feed.unjudged.push(undefined);
+    // What came while this was opened waits after it.
+    const known = shown.windows.slice(0, -fresh.length).map((window) => ({ window, show: false }));
+    const all = [...known, ...fresh.concat(feed.waiting).map((window) => ({ window, show: true }))];
+    for (const [index, one] of all.entries()) {
+      stream.write({ value: one.window.mean, ...(index === 0 && { seasonLength: shown.board.season }) });
+      feed.unjudged.push(one.show ? one.window : undefined);
     }
-    this.#send(shown, feed, known.length > 0 ? fresh : fresh.slice(1));
+  }
+
+  #verdict(shown: Shown, feed: Feed, show: Show, { verdict, expected, score }: DetectAnomaliesResponse) {
+    const window = feed.unjudged.shift();
+    const status = STATUS[verdict as keyof typeof STATUS];
+    if (!window || !status) return;
+    this.#deps.metrics.boardVerdicts.inc({ verdict: status });
+    const judged: Judged = { start: window.start, value: window.mean, expected, score };
+    if (status === "anomaly") feed.last = judged;
+    const value: BoardValue = { type: "anomaly", ...shown.key, status, ...judged, last_anomaly: feed.last };
+    show(shown.board.board, `${nameOf(shown.key)}/anomaly`, value);
   }
 
   #send(shown: Shown, feed: Feed, windows: Window[]) {
-    // Not open yet: these come with what is remembered then, or after the next pause.
-    if (!feed.stream) return;
-    if (feed.unjudged.length + windows.length > MOST_UNJUDGED) {
+    if (feed.unjudged.length + feed.waiting.length + windows.length > MOST_UNJUDGED) {
       this.#pausedUntil.set(nameIn(shown), performance.now() + PAUSE_MS);
       return feed.control.abort();
     }
+    if (!feed.stream) return void feed.waiting.push(...windows);
     for (const window of windows) {
       feed.stream.write({ value: window.mean });
       feed.unjudged.push(window);

@@ -27,7 +27,7 @@ export function createBoards(deps: Dependencies) {
   const anomalies = new Anomalies(deps);
   const live = new LiveBoards({ ...deps, boards, forecasts, anomalies });
   telemetry.onClosed(live.closed);
-  deps.channels.onAttached((fresh) => fresh && live.showAll());
+  deps.channels.onAttached(() => void live.showAll());
   deps.metrics.probe("realtime_telemetry_series", "Series of telemetry.", () => telemetry.size);
   return {
     feature: boardsFeature({ live, telemetry }),

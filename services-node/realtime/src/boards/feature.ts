@@ -19,6 +19,8 @@ type Dependencies = { live: LiveBoards; telemetry: Telemetry };
 
 /** Keys of a board: its series, four of each. */
 const KEYS = 1_024;
+/** Also a board on which nothing moves is still there tomorrow. */
+const DAY = 86_400;
 
 export function boardsFeature({ live, telemetry }: Dependencies): Feature {
   const points = defineNamespace({
@@ -45,6 +47,7 @@ export function boardsFeature({ live, telemetry }: Dependencies): Feature {
     name: "board",
     kind: "latest",
     history: KEYS,
+    historySeconds: DAY,
     presence: true,
     subscribe: async (context, { path }) => {
       requireUser(context.actor);
@@ -88,5 +91,5 @@ function methods(live: LiveBoards) {
 
 function deviceOf({ path }: Channel): string {
   if (new RegExp(DEVICE).test(path)) return path;
-  throw new Problem("invalid_argument", `${path} is no device; allowed are 1 to 64 letters, digits and _.-`);
+  throw new Problem("invalid_argument", `${path} is no device; allowed are 1 to 48 letters, digits and _.-`);
 }

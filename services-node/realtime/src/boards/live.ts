@@ -14,7 +14,7 @@ export type Shown = { board: Board; key: SeriesKey; windows: readonly Window[] }
 
 type Dependencies = {
   boards: BoardRepository;
-  channels: Pick<Channels, "tell">;
+  channels: Pick<Channels, "emit" | "tell">;
   forecasts: Forecasts;
   anomalies: Anomalies;
   config: { forecastEvery: number };
@@ -29,6 +29,7 @@ export class LiveBoards {
   readonly #values = new Map<string, Map<string, BoardValue>>();
   readonly #windows = new Map<string, Window[]>();
   readonly #untilForecast = new Map<string, number>();
+  #shown = 0;
 
   constructor(deps: Dependencies) {
     this.#deps = deps;
@@ -68,25 +69,34 @@ export class LiveBoards {
     for (const board of this.#boards.values()) {
       if (!board.devices.includes(key.device)) continue;
       const shown = { board, key, windows: all };
-      this.#show(shown, windows);
+      // Before the first link there is nobody to tell: all is shown when it stands.
+      this.#show(shown, windows, again ? this.#keep : this.#set);
       if (again || basic.length === 0) continue;
       this.#deps.anomalies.judge(shown, basic, this.#set);
       this.#forecast(shown, basic.length);
     }
   };
 
-  /** Everything that is shown, for a gateway that knows nothing of it. */
-  showAll() {
-    for (const [board, values] of this.#values) for (const [key, value] of values) this.#tell(board, key, value);
+  /** Everything that is shown, a board at a time, for a gateway that may know nothing of it. */
+  async showAll() {
+    this.#shown += 1;
+    const round = this.#shown;
+    for (const [board, values] of this.#values) {
+      const channel = `board:${board}`;
+      const emits = [...values].map(([latestKey, data]) => this.#deps.channels.emit({ channel, latestKey, data }));
+      await Promise.allSettled(emits);
+      // There is a newer link.
+      if (round !== this.#shown) return;
+    }
   }
 
-  #show({ board, key }: Shown, windows: Window[]) {
+  #show({ board, key }: Shown, windows: Window[], set: Show = this.#set) {
     for (const size of SIZES) {
       const window = windows.findLast((one) => one.size === size);
       if (!window) continue;
       const { start, count, min, max, mean } = window;
       const value = { type: "window", ...key, seconds: size / 1000, start, count, min, max, mean } as const;
-      this.#set(board.board, `${nameOf(key)}/${size === SIZES[0] ? "1s" : "1m"}`, value);
+      set(board.board, `${nameOf(key)}/${size === SIZES[0] ? "1s" : "1m"}`, value);
     }
   }
 
@@ -98,15 +108,17 @@ export class LiveBoards {
     this.#deps.forecasts.request(shown, this.#set);
   }
 
-  readonly #set = (board: string, key: string, value: BoardValue) => {
-    const values = this.#values.get(board) ?? new Map<string, BoardValue>();
-    this.#values.set(board, values);
-    const before = values.get(key);
+  readonly #set: Show = (board, key, value) => {
+    const before = this.#values.get(board)?.get(key);
     // That something is missing is said once.
-    if ("status" in value && value.status === "missing" && before && "status" in before && before.status === "missing")
-      return;
-    values.set(key, value);
+    if (reasonOf(value) !== undefined && reasonOf(value) === reasonOf(before)) return;
+    this.#keep(board, key, value);
     this.#tell(board, key, value);
+  };
+
+  readonly #keep: Show = (board, key, value) => {
+    const values = this.#values.get(board) ?? new Map<string, BoardValue>();
+    this.#values.set(board, values.set(key, value));
   };
 
   #tell(board: string, key: string, data: BoardValue | undefined) {
@@ -123,3 +135,8 @@ export class LiveBoards {
 
 /** Shows a value on a board. */
 export type Show = (board: string, key: string, value: BoardValue) => void;
+
+/** Why a value is missing. */
+function reasonOf(value: BoardValue | undefined): string | undefined {
+  return value && "reason" in value ? value.reason : undefined;
+}

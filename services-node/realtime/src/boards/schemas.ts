@@ -1,13 +1,13 @@
 // Telemetry as it is sent, and boards as they are set up and shown.
 import { type Static, Type } from "typebox";
 
-export const DEVICE = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$";
+export const DEVICE = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,47}$";
 export const BOARD = "^[a-z0-9][a-z0-9-]{0,47}$";
 /** What Python's forecasts take. */
 const LARGEST = 1e12;
 
 const exact = { additionalProperties: false };
-const Device = Type.String({ pattern: DEVICE, description: "1 to 64 letters, digits and _.-, for example boiler-1." });
+const Device = Type.String({ pattern: DEVICE, description: "1 to 48 letters, digits and _.-, for example boiler-1." });
 const Metric = Type.String({ pattern: DEVICE, description: "For example temperature; named like devices." });
 const Time = Type.Integer({
   minimum: -8.64e15,
@@ -65,6 +65,9 @@ export type Counts = Static<typeof Counts>;
 /** Devices that are looked at together. */
 export type Board = { board: string; owner: string; devices: string[]; season: number };
 
+/** A window's mean, and what was expected; `score`: by how many standard deviations it is off. */
+export type Judged = { start: number; value: number; expected: number; score: number };
+
 type About = { device: string; metric: string };
 /** What is emitted on board:<name>; its key is device/metric/1s, /1m, /forecast or /anomaly. */
 export type BoardValue = About &
@@ -80,13 +83,11 @@ export type BoardValue = About &
         points: { value: number; low: number; high: number }[];
       }
     | { type: "forecast"; status: "missing"; reason: "unavailable" | "too_late" | "irregular" | "too_short" }
-    | {
+    | ({
         type: "anomaly";
         status: "learning" | "normal" | "anomaly";
-        start: number;
-        value: number;
-        expected: number;
-        score: number;
-      }
+        /** Newer verdicts may have taken the place of the one that said so. */
+        last_anomaly: Judged | null;
+      } & Judged)
     | { type: "anomaly"; status: "missing"; reason: "unavailable" }
   );

@@ -16,6 +16,7 @@ export function picksFeature(): Feature {
     name: "picks",
     kind: "latest",
     history: 1,
+    historySeconds: 86_400,
     subscribe: async ({ actor }, { path }) => {
       const own = channelPart(requireUser(actor).subject);
       if (path !== own) throw new Problem("permission_denied", `These picks are another's; yours are picks:${own}.`);

@@ -18,9 +18,6 @@ type Dependencies = {
   config: LinkConfig;
 };
 
-/** Publishes; what a feature may be given instead of all of Channels. */
-export type Emitter = Pick<Channels, "emit" | "keep">;
-
 export class Channels {
   readonly registry = new Registry();
   readonly #link: Link;
@@ -85,8 +82,8 @@ export class Channels {
     this.#link.revoke(what);
   }
 
-  /** Hears of every attachment; `fresh`: the gateway's process is another one and has no values. */
-  onAttached(listener: (fresh: boolean) => void) {
+  /** Hears of every attachment: the gateway may be another process, that has no values. */
+  onAttached(listener: () => void) {
     this.#link.onAttached(listener);
   }
 }

@@ -45,8 +45,10 @@ const FIRST_BACKOFF_MS = 50;
 const WELCOME_MS = 10_000;
 /** A stream that stood so long was a good one: the next pause is the shortest again. */
 const GOOD_MS = 5_000;
-/** Revocations that wait for a link; the oldest is dropped, and said so. */
+/** Revocations that are remembered for the next link; beyond that the oldest is forgotten, and said so. */
 const MOST_REVOCATIONS = 1_000;
+/** What was sent so shortly before a link ended may not have arrived: it is sent again. */
+const UNSURE_MS = 10_000;
 
 export class Link {
   readonly asks: AskRunner;
@@ -54,13 +56,13 @@ export class Link {
   readonly #deps: Dependencies;
   readonly #connection: grpc.Client;
   readonly #stop = new AbortController();
-  readonly #revocations: Revocation[] = [];
-  readonly #listeners: ((fresh: boolean) => void)[] = [];
+  #revocations: { revocation: Revocation; at: number }[] = [];
+  readonly #listeners: (() => void)[] = [];
   #running: Promise<void> | undefined;
   #stream: Stream | undefined;
   /** Open, but not welcomed yet. */
   #opening: Stream | undefined;
-  #gateway = "";
+  #endedAt = 0;
 
   constructor(deps: Dependencies) {
     const { registry, log, metrics, config } = deps;
@@ -78,18 +80,16 @@ export class Link {
     this.#running = this.#run();
   }
 
-  /** Hears of every attachment. `fresh`: to another process of the gateway, which knows nothing of what was emitted. */
-  onAttached(listener: (fresh: boolean) => void) {
+  /** Hears of every attachment: perhaps to another process of the gateway, which knows nothing of what was emitted. */
+  onAttached(listener: () => void) {
     this.#listeners.push(listener);
   }
 
+  /** Ends what fits. Revocations have no answer, so the newest ones are sent again over the next link. */
   revoke(revocation: Revocation) {
-    if (this.#stream) return void this.#stream.write({ kind: { case: "revoke", value: revocation } });
-    if (this.#revocations.length >= MOST_REVOCATIONS) {
-      this.#revocations.shift();
-      this.#deps.log.warn("a revocation was dropped: too many wait for the gateway");
-    }
-    this.#revocations.push(revocation);
+    if (this.#revocations.length >= MOST_REVOCATIONS) this.#forgetRevocations();
+    this.#revocations.push({ revocation, at: performance.now() });
+    this.#stream?.write({ kind: { case: "revoke", value: revocation } });
   }
 
   /** Asks for no more, answers what was asked, sends what waits, within the bound; then the stream ends. */
@@ -160,20 +160,28 @@ export class Link {
     events.stop();
     if (this.#stream === stream) {
       this.#stream = undefined;
+      this.#endedAt = performance.now();
       this.emits.detach();
     }
     return ended;
   }
 
   #welcomed(stream: Stream, gateway: string) {
-    const fresh = this.#gateway !== gateway;
-    this.#gateway = gateway;
     this.#opening = undefined;
     this.#stream = stream;
     this.#deps.log.info({ gateway }, "linked to the gateway");
-    for (const revocation of this.#revocations.splice(0)) this.revoke(revocation);
+    this.#revocations = this.#revocations.filter(({ at }) => at > this.#endedAt - UNSURE_MS);
+    for (const { revocation } of this.#revocations) stream.write({ kind: { case: "revoke", value: revocation } });
     this.emits.attach((value) => stream.write({ kind: { case: "emit", value } }));
-    for (const listener of this.#listeners) listener(fresh);
+    for (const listener of this.#listeners) listener();
+  }
+
+  #forgetRevocations() {
+    const unsure = this.#stream ? performance.now() - UNSURE_MS : this.#endedAt - UNSURE_MS;
+    this.#revocations = this.#revocations.filter(({ at }) => at > unsure);
+    if (this.#revocations.length < MOST_REVOCATIONS) return;
+    this.#revocations.shift();
+    if (!this.#stream) this.#deps.log.warn("a revocation was dropped: too many wait for the gateway");
   }
 
   /** Exponential, with full jitter above the first half. */

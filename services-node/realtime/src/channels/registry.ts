@@ -31,7 +31,7 @@ export type PublishDecision = {
   publish?: unknown;
   silent?: boolean;
   data?: unknown;
-  /** It was published before; nobody gets it again. */
+  /** Its key was there before. Only silent keeps it from being published again. */
   duplicate?: boolean;
   latestKey?: string;
 };

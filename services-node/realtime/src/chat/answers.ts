@@ -118,6 +118,7 @@ export class Answers {
       return this.#failed(question, state, control.signal, error);
     }
     updates.stop();
+    if (this.#stopped) return;
     if (control.signal.aborted) return this.#end(question.room, state, "cancelled");
     await this.#keep(question, state, control.signal);
   }
@@ -136,6 +137,7 @@ export class Answers {
         channels.keep({ channel: `chat:${room.name}`, key: `answer:${question.id}`, data: published });
         return published;
       });
+      if (!published && this.#stopped) return;
       if (!published) return this.#end(question.room, state, "cancelled");
       if (review === "pending") reviews.wake();
       this.#end(question.room, { ...state, message: published.id }, "done");

@@ -62,7 +62,14 @@ export function chatFeature(deps: ChatDependencies): Feature {
       return { publish: { user: context.actor.subject, typing } };
     },
   });
-  const reads = defineNamespace({ name: "reads", kind: "latest", history: 256, subscribe: only, publish: "deny" });
+  const reads = defineNamespace({
+    name: "reads",
+    kind: "latest",
+    history: 256,
+    historySeconds: 86_400,
+    subscribe: only,
+    publish: "deny",
+  });
   const answers = defineNamespace({ name: "answers", kind: "latest", history: 32, subscribe: only, publish: "deny" });
   return { namespaces: [chat, typingNow, reads, answers], methods: [chatMethods(deps, readMarker(channels))] };
 }
@@ -95,11 +102,11 @@ function repeat({ messages }: ChatDependencies, room: Room, subject: string, key
   const before = messages.repeated(room, subject, key);
   if (!before) return undefined;
   const lost = Date.now() - before.at < HISTORY_SECONDS * 1000 && before.state === "visible";
-  if (lost) return accepted(JSON.parse(before.published) as Publication, before.message_id, { repeated: true });
-  return { duplicate: true, data: { id: before.message_id, repeated: true } };
+  const publish = JSON.parse(before.published) as Publication;
+  return { publish, duplicate: true, silent: !lost, data: { id: before.message_id, repeated: true } };
 }
 
-function accepted(publish: Publication, id: number, more: { answer?: string; repeated?: boolean }) {
+function accepted(publish: Publication, id: number, more: { answer?: string }) {
   return { publish, data: { id, ...more } };
 }
 

@@ -7,6 +7,7 @@ import type { GroupCommit } from "../db/group.ts";
 import type { Log } from "../log.ts";
 import type { Metrics } from "../metrics.ts";
 import { Problem } from "../problems.ts";
+import { Judge, offence } from "./judge.ts";
 import type { Messages, Pending } from "./messages.ts";
 import type { Publication, Review } from "./schemas.ts";
 
@@ -20,16 +21,14 @@ type Dependencies = {
   config: { reviewMs: number; refuseScore: number };
 };
 
-/** Judgements that are waited for at a time; further messages are judged later. */
-const IN_FLIGHT = 64;
 const BATCH = 16;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 5_000;
 
 export class Reviews {
   readonly #deps: Dependencies;
+  readonly #judge: Judge;
   readonly #stop = new AbortController();
-  #inFlight = 0;
   #running = false;
   /** Something became pending while this ran. */
   #again = false;
@@ -39,6 +38,7 @@ export class Reviews {
 
   constructor(deps: Dependencies) {
     this.#deps = deps;
+    this.#judge = new Judge(deps.ai, deps.config.reviewMs);
   }
 
   /** Hears of every message that is withdrawn. */
@@ -48,18 +48,13 @@ export class Reviews {
 
   /** The judgement of a text, within the bound. Throws the problem where it is not to be published. */
   async judge(text: string, context: RequestContext, signal: AbortSignal): Promise<Review> {
-    const { ai, config, metrics } = this.#deps;
-    if (this.#inFlight >= IN_FLIGHT) return this.#count("skipped", "pending");
-    this.#inFlight += 1;
+    const { config, metrics } = this.#deps;
     let score: number;
     try {
-      const deadline = new Date(Date.now() + config.reviewMs);
-      const { moderations } = await ai.moderate({ texts: [text] }, { ...context, deadline }, signal);
-      score = offence(moderations[0]);
+      score = await this.#judge.score(text, context, signal);
     } catch (error) {
+      if (error instanceof Problem) return this.#count("skipped", "pending");
       return this.#count(statusName(error) === "DEADLINE_EXCEEDED" ? "late" : "unavailable", "pending");
-    } finally {
-      this.#inFlight -= 1;
     }
     if (score < config.refuseScore) return this.#count("judged", verdict(score));
     metrics.chatReviews.inc({ outcome: "refused" });
@@ -129,12 +124,6 @@ export class Reviews {
     this.#deps.metrics.chatReviews.inc({ outcome });
     return review;
   }
-}
-
-type Judged = { labels: { score: number }[] } | undefined;
-
-function offence(judged: Judged): number {
-  return Math.max(0, ...(judged?.labels.map(({ score }) => score) ?? []));
 }
 
 /** As the contract has it: flagged from 0.5. */

@@ -174,7 +174,7 @@ fn security(info: &Info<'_>, binding: &Binding) -> (Value, Value) {
             ways.extend(with_scopes(&[]));
             (ways.into(), json!({"level": "public"}))
         }
-        Access::Authenticated { scopes } => {
+        Access::Authenticated { scopes, .. } => {
             (with_scopes(scopes).into(), json!({"level": "authenticated", "scopes": scopes}))
         }
         Access::Internal => (json!([{SERVICE: []}]), json!({"level": "internal"})),
