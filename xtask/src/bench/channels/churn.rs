@@ -127,7 +127,8 @@ struct Client {
 
 impl Client {
     fn new(door: &Door, session: Session, first: u64, shared: &Rc<Shared>) -> Self {
-        let (place, tally) = (session.place.clone(), Tally { newest: first, ..Tally::default() });
+        let (place, tally) =
+            (session.place.clone(), Tally { newest: first, from_start: true, ..Tally::default() });
         Self { door: door.clone(), session: Some(session), place, tally, shared: Rc::clone(shared) }
     }
 

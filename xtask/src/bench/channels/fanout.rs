@@ -67,14 +67,20 @@ fn rounds(
     field: &Field,
     encoding: Encoding,
     timing: &Timing,
-    pace: impl Fn(usize) -> Pace,
+    pace: impl Fn(usize) -> Option<Pace>,
     figures: impl Fn(&Fanned) -> Vec<f64>,
 ) -> Result<Vec<Entry>> {
     let mut samples = vec![Vec::new(); field.contestants.len()];
     for round in 0..timing.rounds {
         for index in order(field.contestants.len(), round) {
-            let fanned = drive(&field.contestants[index], encoding, pace(index), timing)?;
-            samples[index].extend(fanned.iter().map(&figures));
+            let contestant = &field.contestants[index];
+            let Some(pace) = pace(index) else { continue };
+            match drive(contestant, encoding, pace, timing) {
+                Ok(fanned) => samples[index].extend(fanned.iter().map(&figures)),
+                // A peer that fails under the load has no figure in this round; ours must not.
+                Err(why) if index > 0 => println!("{} failed in a round: {why:#}.", contestant.name),
+                Err(why) => return Err(why),
+            }
         }
     }
     let entries = field.contestants.iter().zip(samples).filter(|(_, samples)| !samples.is_empty());
@@ -97,7 +103,7 @@ pub(in crate::bench) fn run(plan: &Plan) -> Result<Vec<Table>> {
             &field,
             encoding,
             &timing,
-            |_| Pace::Window(WINDOW),
+            |_| Some(Pace::Window(WINDOW)),
             |fanned| {
                 vec![
                     fanned.deliveries_per_cpu_second,
@@ -134,15 +140,23 @@ pub(in crate::bench) fn latency(plan: &Plan) -> Result<Vec<Table>> {
     let field = Field::start("latency", &Who::ALL)?;
     let mut halves = Vec::new();
     for contestant in &field.contestants {
-        let saturated = drive(contestant, Encoding::Json, Pace::Window(WINDOW), &timing)?;
-        halves.push(saturated.map_or(0.0, |fanned| fanned.messages_per_second / 2.0));
+        let saturated = match drive(contestant, Encoding::Json, Pace::Window(WINDOW), &timing) {
+            Err(why) if !halves.is_empty() => {
+                println!("{} is left out of `latency`: {why:#}.", contestant.name);
+                None
+            }
+            other => other?,
+        };
+        halves.push(saturated.map(|fanned| fanned.messages_per_second / 2.0));
     }
-    let slowest = halves.iter().copied().fold(f64::INFINITY, f64::min);
+    let slowest = halves.iter().flatten().copied().fold(f64::INFINITY, f64::min);
+    let half = |index: usize| halves[index].map(Pace::Rate);
     let figures = |fanned: &Fanned| {
         vec![fanned.p50_ms, fanned.p99_ms, fanned.messages_per_second, fanned.deliveries_per_cpu_second]
     };
-    let own = rounds(&field, Encoding::Json, &timing, |index| Pace::Rate(halves[index]), figures)?;
-    let same = rounds(&field, Encoding::Json, &timing, |_| Pace::Rate(slowest), figures)?;
+    let own = rounds(&field, Encoding::Json, &timing, half, figures)?;
+    let same =
+        rounds(&field, Encoding::Json, &timing, |index| half(index).map(|_| Pace::Rate(slowest)), figures)?;
     Ok(vec![Table {
         bench: "latency",
         title: format!(

@@ -101,6 +101,8 @@ impl Durations {
 pub struct Tally {
     /// The newest message's number; 0: none yet.
     pub newest: u64,
+    /// Whether it was there from the beginning: then what comes before its first message is missing, too.
+    pub from_start: bool,
     /// Messages that came when they should.
     pub delivered: u64,
     /// Messages that were skipped. One that comes later counts as a duplicate, too: out of order.
@@ -116,7 +118,7 @@ impl Tally {
             self.repeated += 1;
             return;
         }
-        if self.newest > 0 {
+        if self.from_start || self.newest > 0 {
             self.missing += number - self.newest - 1;
         }
         self.newest = number;
@@ -150,7 +152,10 @@ mod tests {
     fn gaps_and_repeats_are_told_apart() {
         let mut tally = Tally::default();
         [5, 6, 9, 9, 10].into_iter().for_each(|number| tally.count(number));
-        assert_eq!(tally, Tally { newest: 10, delivered: 4, missing: 2, repeated: 1 });
+        assert_eq!((tally.newest, tally.delivered, tally.missing, tally.repeated), (10, 4, 2, 1));
+        let mut tally = Tally { from_start: true, ..Tally::default() };
+        tally.count(3);
+        assert_eq!((tally.delivered, tally.missing), (1, 2));
     }
 
     #[test]
