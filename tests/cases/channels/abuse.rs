@@ -14,7 +14,7 @@ use xtask::bench::channels::{
     wire::{Ask, Empty, Encoding, Said},
 };
 
-use super::app::{SOON, anonymous, attach, subscribe};
+use super::app::{SOON, anonymous, attach, pushed, subscribe};
 
 pub(crate) fn add(group: Group) -> Group {
     group
@@ -39,10 +39,9 @@ async fn never_reads(sut: Arc<Sut>) -> Result<()> {
         sent += 1;
         let at = Instant::now();
         app.emit(sent, &channel, json!({"number": sent, "data": data}).to_string(), String::new()).await?;
-        let push = within("a push", SOON, async { Ok(reader.push().await?) }).await?;
+        let publications = pushed(&mut reader).await?;
         slowest = slowest.max(at.elapsed());
-        let Said::Publications(pushed) = push else { anyhow::bail!("{push:?}") };
-        let value = pushed.publications[0].data.as_ref().map_or(Value::Null, |data| data.value());
+        let value = publications[0].data.as_ref().map_or(Value::Null, |data| data.value());
         ensure!(value["number"] == sent, "{} instead of {sent}", value["number"]);
         if sent % 50 == 0 {
             let closes = sut.metrics("admin").await?.sum("gateway_channels_closed_total", &[]);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use xtask::bench::channels::{
     link::{self, App, Hello, Namespace},
     user::{Failure, User},
-    wire::{Ask, Connect, Encoding, Position, Publication, Said, Subscribe, Subscribed},
+    wire::{Ask, Connect, Encoding, Position, Publication, Published, Said, Subscribe, Subscribed},
 };
 
 /// For anything that should come at once.
@@ -59,6 +59,80 @@ pub(super) async fn say(user: &mut User, channel: &str, numbers: std::ops::Range
 pub(super) fn resume(ticket: &str, channel: &str, from: Option<Position>) -> Connect {
     let resume = vec![Subscribe { channel: channel.into(), from }];
     Connect { ticket: ticket.into(), resume, ..Connect::default() }
+}
+
+/// The next publications that are pushed; tickets and the like may come between.
+pub(super) async fn pushed(user: &mut User) -> Result<Vec<Publication>> {
+    within("a publication", SOON, async {
+        loop {
+            if let Said::Publications(pushed) = user.push().await? {
+                return Ok(pushed.publications);
+            }
+        }
+    })
+    .await
+}
+
+/// Publishes as a client does: again while the application is away.
+pub(super) async fn publish(user: &mut User, channel: &str, data: &Value, key: &str) -> Result<Published> {
+    within("the application", SOON, async {
+        loop {
+            match user.publish(channel, data, key).await {
+                Err(failure) => away(failure).await?,
+                Ok(published) => return Ok(published),
+            }
+        }
+    })
+    .await
+}
+
+/// Connects with a token, as soon as the application is there.
+pub(super) async fn connect(address: &str, token: &str) -> Result<User> {
+    within("the application", SOON, async {
+        loop {
+            match User::with_token(address, token).await {
+                Err(failure) => away(failure).await?,
+                Ok(user) => return Ok(user),
+            }
+        }
+    })
+    .await
+}
+
+/// Calls a method, as soon as the application is there.
+pub(super) async fn call(user: &mut User, method: &str, data: &Value) -> Result<Value> {
+    within("the application", SOON, async {
+        loop {
+            match user.call(method, data).await {
+                Err(failure) => away(failure).await?,
+                Ok(result) => return Ok(result),
+            }
+        }
+    })
+    .await
+}
+
+/// A pause where the application is away; any other failure is an error.
+async fn away(failure: Failure) -> Result<()> {
+    match failure {
+        Failure::Refused(error) if error.name() == "UNAVAILABLE" => {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Ok(())
+        }
+        other => Err(other.into()),
+    }
+}
+
+/// The ticket that comes after a subscription, which it grants.
+pub(super) async fn ticket(user: &mut User) -> Result<String> {
+    within("a ticket", SOON, async {
+        loop {
+            if let Said::Ticket(ticket) = user.push().await? {
+                return Ok(ticket.ticket);
+            }
+        }
+    })
+    .await
 }
 
 /// The numbers in publications.

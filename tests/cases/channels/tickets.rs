@@ -10,7 +10,7 @@ use xtask::bench::channels::{
     wire::{Connect, Encoding},
 };
 
-use super::app::{SOON, anonymous, attach, refused, resume, subscribe};
+use super::app::{SOON, anonymous, attach, call, connect, refused, resume, subscribe};
 
 pub(crate) fn add(group: Group) -> Group {
     group
@@ -69,10 +69,10 @@ async fn not_granted(sut: Arc<Sut>) -> Result<()> {
 async fn private_room(sut: Arc<Sut>) -> Result<()> {
     let (owner, stranger, room) = (sut.token(&unique())?, sut.token(&unique())?, unique());
     let address = sut.address("public");
-    let mut owner = User::with_token(&address, &owner).await?;
-    owner.call("chat.create", &json!({"room": room, "private": true})).await?;
+    let mut owner = connect(&address, &owner).await?;
+    call(&mut owner, "chat.create", &json!({"room": room, "private": true})).await?;
     subscribe(&mut owner, &format!("chat:{room}"), None).await?;
-    let mut stranger = User::with_token(&address, &stranger).await?;
+    let mut stranger = connect(&address, &stranger).await?;
     for namespace in ["chat", "typing", "answers"] {
         let outcome = subscribe(&mut stranger, &format!("{namespace}:{room}"), None).await;
         refused(outcome, "PERMISSION_DENIED").with_context(|| namespace.to_owned())?;

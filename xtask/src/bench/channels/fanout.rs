@@ -147,7 +147,7 @@ pub(in crate::bench) fn latency(plan: &Plan) -> Result<Vec<Table>> {
             }
             other => other?,
         };
-        halves.push(saturated.map(|fanned| fanned.messages_per_second / 2.0));
+        halves.push(saturated.map(|fanned| fanned.deliveries_per_second / SUBSCRIBERS as f64 / 2.0));
     }
     let slowest = halves.iter().flatten().copied().fold(f64::INFINITY, f64::min);
     let half = |index: usize| halves[index].map(Pace::Rate);
