@@ -1,6 +1,17 @@
 //! The configuration's limits as the hub has them.
 
 use crate::config::{ByteSize, Channels};
+use std::{
+    sync::LazyLock,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// Names this process to applications, over all reloads. In a container every process has the same number, so that its
+/// start is named, too: to another process an application tells again what it has to show.
+static GATEWAY: LazyLock<String> = LazyLock::new(|| {
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis());
+    format!("gateway-{}-{started:x}", std::process::id())
+});
 
 /// A count as the hub has it; the configuration's go up to a million.
 fn small(count: usize) -> u32 {
@@ -13,7 +24,7 @@ fn bytes(size: ByteSize) -> usize {
 
 pub(super) fn settings(own: &Channels) -> hub::Settings {
     hub::Settings {
-        gateway: format!("gateway-{}", std::process::id()),
+        gateway: GATEWAY.clone(),
         connections: own.connections.0,
         channels_per_connection: own.channels_per_connection.0,
         channel_name_bytes: own.channel_name_bytes.0,
