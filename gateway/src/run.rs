@@ -29,6 +29,9 @@ use tokio::{task::JoinHandle, time::Instant};
 /// Before the end of a drain, open WebSockets are told to close.
 const GOODBYE: Duration = Duration::from_secs(2);
 
+/// While a stop waits, it says so often what for.
+const TELL: Duration = Duration::from_secs(1);
+
 /// How a gateway is started.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -158,14 +161,16 @@ impl Gateway {
         let until = Instant::now() + bound;
         // The last ones still have a closing handshake before them.
         self.channels.drain(bound - bound / 4);
-        let open = || {
-            let connections = self.registries.iter().map(|r| r.count()).sum::<usize>();
-            connections + self.tunnels.count() + self.sockets.count() + self.channels.count()
-        };
+        let open = || self.open();
         // A closing handshake is part of the drain, so it begins before the bound.
         let goodbye = until - (bound / 4).min(GOODBYE);
+        let mut told = Instant::now();
         while open() > 0 && Instant::now() < until {
             let last = Instant::now() >= goodbye;
+            if told.elapsed() >= TELL {
+                told = Instant::now();
+                self.tell_open();
+            }
             if last {
                 self.sockets.stop();
             }
@@ -188,6 +193,25 @@ impl Gateway {
         if let Some(writer) = self.log_writer.take() {
             let _ = tokio::task::spawn_blocking(move || writer.join()).await;
         }
+    }
+}
+
+impl Gateway {
+    /// What a stop waits for.
+    fn open(&self) -> usize {
+        let connections = self.registries.iter().map(|r| r.count()).sum::<usize>();
+        connections + self.tunnels.count() + self.sockets.count() + self.channels.count()
+    }
+
+    fn tell_open(&self) {
+        tracing::info!(
+            public = self.registries[0].count(),
+            internal = self.registries[1].count(),
+            tunnels = self.tunnels.count(),
+            sockets = self.sockets.count(),
+            channels = self.channels.count(),
+            "still open"
+        );
     }
 }
 

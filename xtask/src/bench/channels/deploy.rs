@@ -52,13 +52,16 @@ pub struct Outcome {
     pub retries: u64,
 }
 
+/// A writer's connection, and what was acknowledged to it.
+type Writer = (User, HashSet<String>);
+
 /// A crowd at work.
 #[derive(Debug)]
 pub struct Work {
     crowd: Crowd,
     stop: Arc<AtomicBool>,
     retries: Arc<AtomicU64>,
-    writers: Vec<JoinHandle<Result<(User, HashSet<String>)>>>,
+    writers: Vec<JoinHandle<Result<Writer>>>,
     readers: Vec<JoinHandle<Result<Reader>>>,
     finish: tokio::sync::watch::Sender<Option<Arc<HashSet<String>>>>,
 }
@@ -135,7 +138,7 @@ async fn write(
     index: usize,
     stop: Arc<AtomicBool>,
     retries: Arc<AtomicU64>,
-) -> Result<(User, HashSet<String>)> {
+) -> Result<Writer> {
     let mut acknowledged = HashSet::new();
     for number in 0_u64.. {
         if stop.load(Ordering::Relaxed) {
