@@ -6,6 +6,7 @@ has begun finishes even when its caller has gone. SQLite never runs on the event
 
 import asyncio
 import enum
+import functools
 import itertools
 import sqlite3
 import threading
@@ -129,7 +130,7 @@ class DocumentIndex:
             timing, vector = embedded.timing, embedded.vectors[0]
         for attempt in range(_ATTEMPTS):
             strict = attempt < _ATTEMPTS - 1
-            hits = await self._read(lambda connection, strict=strict: self._find(connection, query, vector, strict))  # type: ignore[misc]
+            hits = await self._read(functools.partial(self._find, query=query, vector=vector, strict=strict))
             if hits is not None:
                 break
             await self._write(lambda: self._follower.follow(self._writer))
