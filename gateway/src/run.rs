@@ -31,6 +31,8 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// While a stop waits, it says so often what for.
 const TELL: Duration = Duration::from_secs(1);
+/// Seconds for which a connection without a request may outlast being told to leave.
+const LEAVE: u32 = 1;
 
 /// How a gateway is started.
 #[derive(Clone, Debug, Default)]
@@ -170,6 +172,9 @@ impl Gateway {
             if told.elapsed() >= TELL {
                 told = Instant::now();
                 self.tell_open();
+                // Told to leave, and asking for nothing: a client of HTTP/2 that answers no ping would stay, and so
+                // would one whose first request never becomes whole.
+                self.registries.iter().for_each(|registry| registry.tick(LEAVE, LEAVE));
             }
             if last {
                 self.sockets.stop();

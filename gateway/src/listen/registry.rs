@@ -49,18 +49,23 @@ impl Registry {
         }
     }
 
-    /// Moves the listener's clock and ends what has waited too long; `bounds` gives the seconds for a first request
-    /// and for a further one.
+    /// Moves the listener's clock by a second and ends what has waited too long: more than `head` seconds for a first
+    /// request, `keep_alive` for a further one.
+    pub(crate) fn tick(&self, head: u32, keep_alive: u32) {
+        let now = self.shared.clock.fetch_add(1, Relaxed) + 1;
+        for connection in self.lock().values().filter(|c| c.overdue(now, head, keep_alive)) {
+            connection.close.store(true, Relaxed);
+            connection.wake();
+        }
+    }
+
+    /// Ticks every second; `bounds` gives what `tick` takes.
     pub(crate) async fn sweep(self: Arc<Self>, bounds: impl Fn() -> (u32, u32)) {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         loop {
             ticks.tick().await;
-            let now = self.shared.clock.fetch_add(1, Relaxed) + 1;
             let (head, keep_alive) = bounds();
-            for connection in self.lock().values().filter(|c| c.overdue(now, head, keep_alive)) {
-                connection.close.store(true, Relaxed);
-                connection.wake();
-            }
+            self.tick(head, keep_alive);
         }
     }
 }

@@ -93,6 +93,26 @@ async fn a_drain_lets_requests_finish_and_takes_no_new_ones() {
 }
 
 #[tokio::test]
+async fn who_asks_for_nothing_holds_no_drain_up_whatever_it_fails_to_answer() {
+    // A preface and settings, and no answer to GOAWAY's ping: what a client does that hangs, or is cut off.
+    let mut mute = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    mute.extend([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    let edge = Edge::start(echo().await.at, "[deadlines]\ndrain = \"20s\"").await;
+    let mut mute = open(edge.at.public, std::str::from_utf8(&mute).unwrap()).await;
+    within(mute.read_exact(&mut [0; 9])).await.unwrap();
+    let mut half = open(edge.at.public, "GET /open HTTP/1.1\r\nhost: HO").await;
+    // A request that is answered after what was sent before it was taken.
+    let mut kept = open(edge.at.public, "GET /healthz HTTP/1.1\r\nhost: HOST\r\n\r\n").await;
+    read_until(&mut kept, "ok").await;
+    let begun = Instant::now();
+    edge.gateway.stop().await;
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    for stream in [&mut mute, &mut half, &mut kept] {
+        let _ = within(stream.read_to_end(&mut Vec::new())).await;
+    }
+}
+
+#[tokio::test]
 async fn a_drain_ends_streams_and_tunnels_at_its_bound() {
     const GRANT: &[u8] =
         b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
