@@ -18,8 +18,14 @@ use serde_json::{Value, json};
 
 pub(crate) fn add(group: Group) -> Group {
     group
-        .test("a FIN stops a chat between tokens within 50 ms", |sut| tokens(sut, Leave::Fin))
-        .test("an RST stops a chat between tokens within 50 ms", |sut| tokens(sut, Leave::Rst))
+        .test("a FIN stops a chat between tokens within 50 ms", |sut| tokens(sut, CHAT, Leave::Fin))
+        .test("an RST stops a chat between tokens within 50 ms", |sut| tokens(sut, CHAT, Leave::Rst))
+        .test("a FIN stops OpenAI's stream between tokens within 50 ms", |sut| {
+            tokens(sut, OPENAI, Leave::Fin)
+        })
+        .test("an RST stops OpenAI's stream between tokens within 50 ms", |sut| {
+            tokens(sut, OPENAI, Leave::Rst)
+        })
         .test("a FIN takes a chat out of the queue within 50 ms", |sut| queued(sut, Leave::Fin))
         .test("an RST takes a chat out of the queue within 50 ms", |sut| queued(sut, Leave::Rst))
         .test("a FIN stops an embedding's texts: no run ends later than 250 ms", |sut| {
@@ -35,6 +41,27 @@ pub(crate) fn add(group: Group) -> Group {
 /// Attempts of which the second fastest is judged: it shows what the stack does, the slower ones what else the
 /// machine does. Work that is not stopped shows in all of them.
 const ATTEMPTS: usize = 5;
+
+/// A way to chat: the path, a question without its words, and what the first token's event holds.
+struct Surface {
+    path: &'static str,
+    role: &'static str,
+    fields: fn() -> Value,
+    token: &'static str,
+}
+
+const CHAT: Surface = Surface {
+    path: "/v1/assistant:chat",
+    role: "CHAT_ROLE_USER",
+    fields: || json!({"maxTokens": 1024, "temperature": 1.0}),
+    token: "\"delta\"",
+};
+const OPENAI: Surface = Surface {
+    path: "/v1/chat/completions",
+    role: "user",
+    fields: || json!({"model": "SmolLM2-135M-Instruct", "stream": true, "max_tokens": 1024, "temperature": 1.0}),
+    token: "\"delta\":{\"content\"",
+};
 
 /// A chat that would go on for several seconds.
 async fn chat(sut: &Sut, prompt: &str) -> Result<Raw> {
@@ -103,12 +130,15 @@ impl Times {
     }
 }
 
-async fn tokens(sut: Arc<Sut>, leave: Leave) -> Result<()> {
+async fn tokens(sut: Arc<Sut>, surface: Surface, leave: Leave) -> Result<()> {
     let mut times = Times::default();
     for _ in 0..ATTEMPTS {
         let before = idle(&sut).await?;
-        let mut client = chat(&sut, "Tell a very long story about a river.").await?;
-        client.until("\"delta\"").await?;
+        let mut body = (surface.fields)();
+        body["messages"] =
+            json!([{"role": surface.role, "content": "Tell a very long story about a river."}]);
+        let mut client = post(&sut, surface.path, &body).await?;
+        client.until(surface.token).await?;
         let _socket = client.leave(leave).await?;
         let stopped = |active, cancelled| active == 0.0 && cancelled > before;
         times.push(until(&sut, "the chat stopped", Duration::from_secs(2), stopped).await?).await;

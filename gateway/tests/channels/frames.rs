@@ -3,12 +3,20 @@
 use crate::{
     app::{App, edge},
     hand::{BINARY, ByHand, PING, TEXT, frame},
-    support::{Edge, within},
+    support::{Edge, get, within},
 };
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
 const CONNECT: &[u8] = br#"{"commands":[{"id":1,"connect":{}}]}"#;
+
+/// So many connections were closed for what they sent.
+async fn assert_counted(edge: &Edge, closed: u64) {
+    let metrics = get(edge.at.admin, "/metrics").await;
+    let text = std::str::from_utf8(&metrics.body).unwrap();
+    let line = format!("gateway_channels_closed_total{{code=\"bad_frame\"}} {closed}\n");
+    assert!(text.contains(&line), "{text}");
+}
 
 /// The code that a connected client gets for these bytes.
 async fn closed_for(edge: &Edge, bytes: &[u8]) -> u16 {
@@ -42,6 +50,7 @@ async fn what_is_no_websocket_is_closed_with_the_protocols_codes() {
     assert_eq!(closed_for(&edge, &[TEXT, 1, b'x']).await, 1002, "not masked");
     assert_eq!(closed_for(&edge, &frame(0xf1, b"x")).await, 1002, "reserved bits");
     assert_eq!(closed_for(&edge, &frame(TEXT, b"\xff")).await, 1007, "not UTF-8");
+    assert_counted(&edge, 3).await;
     assert_eq!(closed_for(&edge, &frame(0x88, &1001u16.to_be_bytes())).await, 1001, "a goodbye");
     assert_eq!(closed_for(&edge, &frame(0x88, b"")).await, 1000);
 }
@@ -57,6 +66,7 @@ async fn what_is_no_frame_of_ours_is_closed_for_good() {
     let mut socket = ByHand::new(edge.at.public).await;
     socket.write(&frame(TEXT, br#"{"commands":[{"id":1,"ping":{}}]}"#)).await;
     assert_eq!(socket.closed().await, 4501, "before connect");
+    assert_counted(&edge, 5).await;
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use crate::bucket::Bucket;
 use crate::clock::{Instant, unix_ms};
@@ -20,6 +21,11 @@ use crate::wire::WIRES;
 use crate::{Closing, Settings, Wire};
 
 mod join;
+
+/// How many sockets are written in half a millisecond, about: a busy channel gathers a millisecond longer for each such
+/// number of subscribers, up to a bound.
+const WRITTEN: u64 = 125;
+const GATHERING_MORE_MS: u64 = 50;
 
 /// What a channel needs from around it.
 #[derive(Clone, Copy)]
@@ -151,9 +157,22 @@ impl Channel {
 
     /// Whether the batch is to be flushed now: the channel was quiet, or the batch is large.
     pub(crate) fn is_due(&self, context: Context) -> bool {
-        let quiet = |at| context.now.duration_since(at) >= context.settings.flush;
+        let quiet = |at| context.now.duration_since(at) >= self.gathering(context.settings);
         !self.batch.is_empty()
             && (self.flushed_at.is_none_or(quiet) || self.batch_bytes >= context.settings.coalesce_bytes)
+    }
+
+    /// How long it gathers while it is busy: longer the more subscribers there are, for each of whom a flush is a
+    /// write. So writing takes about half of a core's time at most, and a publication never waits for a core that is
+    /// busy writing those before it.
+    fn gathering(&self, settings: &Settings) -> Duration {
+        match settings.flush {
+            Duration::ZERO => Duration::ZERO,
+            least => {
+                let more = (self.subscribers.len() as u64 / WRITTEN).min(GATHERING_MORE_MS);
+                least + Duration::from_millis(more)
+            }
+        }
     }
 
     pub(crate) fn has_batch(&self) -> bool {

@@ -127,13 +127,16 @@ impl Channels {
         due.notify.notify_one();
     }
 
-    /// Flushes what waited for one flusher.
+    /// Flushes what waited for one flusher; what is to gather longer waits for it again.
     pub(crate) fn flush_due(&self, due: &Due, context: Context) {
         let names = std::mem::take(&mut *lock(&due.names));
         for name in names {
             self.with(&name, |channel| {
-                channel.scheduled = false;
-                channel.flush(context);
+                channel.scheduled = channel.has_batch() && !channel.is_due(context);
+                match channel.scheduled {
+                    true => self.schedule(channel.name.clone()),
+                    false => channel.flush(context),
+                }
             });
         }
     }

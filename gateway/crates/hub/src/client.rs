@@ -71,6 +71,12 @@ impl Client {
         self.one(command, traceparent, 0)
     }
 
+    /// Ends a connection whose client broke the rules of its transport, as one with a bad frame.
+    pub fn break_off(&mut self, message: &str) -> Closing {
+        let closing = Closing::new(CloseCode::BadFrame, message);
+        self.end(closing.clone()).err().unwrap_or(closing)
+    }
+
     /// The ticket and places that a `Last-Event-ID` made by [`Outbox::positions`] says. None: it is not one.
     pub fn resume(last_event_id: &str) -> Option<(String, Vec<Resume>)> {
         positions::parse(last_event_id)

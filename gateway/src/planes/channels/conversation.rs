@@ -82,6 +82,10 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Conversation<C> {
     pub(super) async fn run(mut self) {
         let end = self.talk().await;
         tracing::debug!(?end, "channels socket closed");
+        if matches!(end, End::Fault(_)) {
+            // Counted; what is said to the client is the protocol's own code.
+            self.client.break_off("broken frames");
+        }
         if let Some(frame) = goodbye_frame(&end) {
             let last_words = matches!(end, End::Closing(_));
             // Boxed apart, so that it is no part of an open socket.
@@ -199,8 +203,8 @@ impl Ear {
         self.reader.read(bytes, self.limit, |heard| match heard {
             Heard::Text(message) if text => receive(client, message),
             Heard::Binary(message) if !text => receive(client, message),
-            Heard::Text(_) => Err(unexpected("expected binary messages")),
-            Heard::Binary(_) => Err(unexpected("expected messages of text")),
+            Heard::Text(_) => Err(unexpected(client, "expected binary messages")),
+            Heard::Binary(_) => Err(unexpected(client, "expected messages of text")),
             Heard::Ping(payload) => {
                 *pong = Some(frame::pong(payload));
                 Ok(())
@@ -216,8 +220,8 @@ fn receive(client: &mut Client, message: &[u8]) -> Result<(), End> {
     client.receive(message, &trace::fresh()).map_err(End::Closing)
 }
 
-fn unexpected(message: &str) -> End {
-    End::Closing(Closing::new(CloseCode::BadFrame, message))
+fn unexpected(client: &mut Client, message: &str) -> End {
+    End::Closing(client.break_off(message))
 }
 
 /// Reads once into the thread's scratch buffer; no bytes are the end.

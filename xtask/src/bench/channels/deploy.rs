@@ -203,12 +203,24 @@ async fn read(
     }
 }
 
+/// A call that is made again as long as the application is away: it may have just been started.
+async fn patient(user: &mut User, method: &str, data: &Value) -> Result<Value> {
+    loop {
+        match user.call(method, data).await {
+            Err(Failure::Refused(error)) if error.retry_after_ms > 0 => {
+                tokio::time::sleep(Duration::from_millis(error.retry_after_ms.into())).await;
+            }
+            answered => return Ok(answered?),
+        }
+    }
+}
+
 /// How often each text is in the application's history.
 async fn history(user: &mut User, room: &str) -> Result<HashMap<String, u64>> {
     let (mut texts, mut after) = (HashMap::new(), 0);
     loop {
         let page = json!({"room": room, "after": after, "limit": PAGE});
-        let page = timeout(Duration::from_secs(10), user.call("chat.history", &page)).await??;
+        let page = timeout(Duration::from_secs(10), patient(user, "chat.history", &page)).await??;
         for message in page["messages"].as_array().context("messages")? {
             after = message["id"].as_u64().context("an id")?;
             let text = message["text"].as_str().unwrap_or_default().to_owned();

@@ -245,3 +245,29 @@ async fn a_quiet_channel_delivers_at_once_and_a_busy_one_in_batches() {
     app.emit("chat:a", &large);
     assert_eq!(peer.now().len(), 1, "large batches do not wait");
 }
+
+/// 500 writes take a while: publications that come meanwhile go together, six milliseconds after the last flush.
+#[tokio::test(start_paused = true)]
+async fn a_busy_channel_gathers_longer_for_many() {
+    let hub = hub_with(unlimited());
+    let mut app = app(&hub).await;
+    let mut peers = Vec::new();
+    for _ in 0..500 {
+        let mut peer = connected(&hub).await;
+        peer.subscribe("chat:a", None).await;
+        peers.push(peer);
+    }
+    let peer = &mut peers[0];
+    peer.now();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    app.emit("chat:a", "1");
+    assert_eq!(peer.now().len(), 1, "at once, where it was quiet");
+    tokio::time::sleep(Duration::from_millis(4)).await;
+    app.emit("chat:a", "2");
+    app.emit("chat:a", "3");
+    assert_eq!(peer.now().len(), 0, "one subscriber would have it now");
+    let start = tokio::time::Instant::now();
+    assert_eq!(peer.offsets().await, [2, 3]);
+    let waited = start.elapsed();
+    assert!((2..=5).contains(&waited.as_millis()), "{waited:?}");
+}
