@@ -80,7 +80,7 @@ impl Work {
         for token in &crowd.writers {
             users.push(User::with_token(&crowd.address, token).await?);
         }
-        users[0].call("chat.create", &json!({"room": crowd.room})).await?;
+        patient(&mut users[0], "chat.create", &json!({"room": crowd.room})).await?;
         let (stop, retries) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (finish, finished) = tokio::sync::watch::channel(None);
         let mut readers = Vec::new();
