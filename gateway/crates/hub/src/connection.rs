@@ -24,6 +24,8 @@ pub(crate) struct Connection {
     /// When it last said something and was last written to, in tenths of a second since the hub's start.
     pub(crate) heard: AtomicU32,
     pub(crate) sent: AtomicU32,
+    /// When the last heartbeat was.
+    pub(crate) beaten: AtomicU32,
 }
 
 /// How far a connection is.
@@ -90,8 +92,8 @@ impl Connection {
             ticket_stale: false,
             leave: false,
         };
-        let (heard, sent) = (tenths.into(), tenths.into());
-        Self { id, wire, queue: Mutex::default(), state: Mutex::new(state), heard, sent }
+        let [heard, sent, beaten] = [tenths; 3].map(AtomicU32::new);
+        Self { id, wire, queue: Mutex::default(), state: Mutex::new(state), heard, sent, beaten }
     }
 
     pub(crate) fn offer(&self, piece: Piece, limit: usize) -> Offered {

@@ -109,12 +109,16 @@ fn look_after(shared: &Shared, connection: &Connection, settings: &Settings) {
     if open && state.renew_at.is_some_and(|at| at <= Instant::now()) {
         connection.renew(&mut state, shared);
     }
-    if open && now.saturating_sub(sent) >= heartbeat {
+    // A client that only reads is asked for an answer, too, however much it is sent.
+    let beaten = connection.beaten.load(Relaxed);
+    let quiet = now.saturating_sub(sent.max(beaten)) >= heartbeat;
+    let unheard = connection.wire != Wire::EventStream && now.saturating_sub(heard.max(beaten)) >= heartbeat;
+    if open && (quiet || unheard) {
         let names: Vec<_> = state.subscriptions.iter().map(|own| own.channel.clone()).collect();
         drop(state);
-        beat(shared, connection, &names);
         // Counted from here where nobody reads, so that heartbeats do not pile up.
-        connection.sent.store(now, Relaxed);
+        connection.beaten.store(now, Relaxed);
+        beat(shared, connection, &names);
     }
 }
 

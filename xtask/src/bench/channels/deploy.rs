@@ -78,7 +78,7 @@ impl Work {
         let channel = format!("chat:{}", crowd.room);
         let mut users = Vec::new();
         for token in &crowd.writers {
-            users.push(User::with_token(&crowd.address, token).await?);
+            users.push(arrived(&crowd.address, token).await?);
         }
         patient(&mut users[0], "chat.create", &json!({"room": crowd.room})).await?;
         let (stop, retries) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -203,15 +203,34 @@ async fn read(
     }
 }
 
-/// A call that is made again as long as the application is away: it may have just been started.
+/// Connects, however long the application, which may have just been started, is away.
+async fn arrived(address: &str, token: &str) -> Result<User> {
+    loop {
+        let connected = User::with_token(address, token).await;
+        if let Some(user) = later(connected).await? {
+            return Ok(user);
+        }
+    }
+}
+
+/// A call, made again as long as the application is away.
 async fn patient(user: &mut User, method: &str, data: &Value) -> Result<Value> {
     loop {
-        match user.call(method, data).await {
-            Err(Failure::Refused(error)) if error.retry_after_ms > 0 => {
-                tokio::time::sleep(Duration::from_millis(error.retry_after_ms.into())).await;
-            }
-            answered => return Ok(answered?),
+        let answered = user.call(method, data).await;
+        if let Some(answer) = later(answered).await? {
+            return Ok(answer);
         }
+    }
+}
+
+/// None, after a while, for what is to be tried again.
+async fn later<T>(outcome: Result<T, Failure>) -> Result<Option<T>> {
+    match outcome {
+        Err(Failure::Refused(error)) if error.retry_after_ms > 0 => {
+            tokio::time::sleep(Duration::from_millis(error.retry_after_ms.into())).await;
+            Ok(None)
+        }
+        outcome => Ok(Some(outcome?)),
     }
 }
 

@@ -164,6 +164,34 @@ async fn heartbeats_name_the_tops_and_silence_ends_the_connection() {
     assert!(!stream.now().is_empty());
 }
 
+/// Who only reads in a busy channel is sent something all the time, and says nothing by itself.
+#[tokio::test(start_paused = true)]
+async fn who_only_reads_is_asked_for_an_answer_however_busy_it_is() {
+    let hub = hub();
+    let mut app = app(&hub).await;
+    let (mut reader, mut mute) = (connected(&hub).await, connected(&hub).await);
+    reader.subscribe("chat:a", None).await;
+    mute.subscribe("chat:a", None).await;
+    let (mut heard, mut silenced) = (0, None);
+    for second in 0..200 {
+        app.emit("chat:a", "1");
+        sleep(Duration::from_secs(1)).await;
+        for said in reader.now() {
+            if let server_message::Kind::Heartbeat(_) = said {
+                heard += 1;
+                reader.say(ping());
+            }
+        }
+        mute.now();
+        if mute.outbox.closing().is_some() {
+            silenced.get_or_insert(second);
+        }
+    }
+    assert!(reader.outbox.closing().is_none(), "it answered every heartbeat");
+    assert!((7..=8).contains(&heard), "{heard} heartbeats in 200 s");
+    assert!(silenced.is_some_and(|second| (48..55).contains(&second)), "{silenced:?}");
+}
+
 /// One that never reads: each kind of channel has its own way, and none of them grows.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_never_takes_costs_no_more_than_its_outbox() {
