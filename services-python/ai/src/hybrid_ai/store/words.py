@@ -84,7 +84,7 @@ class WordIndex:
             return [_any(kept)]
         if kept:
             return [f"({_any(kept)}) AND ({_any(named)})"]
-        return [" AND ".join(map(_quoted, named)), _quoted(named[0])]
+        return list(dict.fromkeys((" AND ".join(map(_quoted, named)), _quoted(named[0]))))
 
     def _words(self, connection: sqlite3.Connection, text: str, total: int) -> list[tuple[str, int]]:
         """The query's words that tell passages apart, rarest first; the rarest of all where none does."""
