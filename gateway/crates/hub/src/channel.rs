@@ -22,7 +22,7 @@ use crate::{Closing, Settings, Wire};
 
 mod join;
 
-/// How many sockets are written in half a millisecond, about: a busy channel gathers a millisecond longer for each such
+/// How many sockets are written in half a millisecond to one: a busy channel gathers a millisecond longer for each such
 /// number of subscribers, up to a bound.
 const WRITTEN: u64 = 125;
 const GATHERING_MORE_MS: u64 = 50;
@@ -163,8 +163,7 @@ impl Channel {
     }
 
     /// How long it gathers while it is busy: longer the more subscribers there are, for each of whom a flush is a
-    /// write. So writing takes about half of a core's time at most, and a publication never waits for a core that is
-    /// busy writing those before it.
+    /// write: where flushes follow each other without a pause, a publication waits for the writes of those before it.
     fn gathering(&self, settings: &Settings) -> Duration {
         match settings.flush {
             Duration::ZERO => Duration::ZERO,
