@@ -159,6 +159,22 @@ test("each closed window is judged once; an anomaly is still told of when newer 
   assert.deepEqual([stream!.request.values.length, others.length], [18, 0]);
 });
 
+test("streams of verdicts end with the link, so that they do not hold a gateway that stops; the next window opens another", async (t) => {
+  const { gateway, send, put, value } = await boards(t);
+  await put({ board: "air", devices: ["airline"] });
+  await send(months(0, 15));
+  await value("airline/passengers/anomaly", ({ start }) => start === 12_000);
+  const [first] = gateway.python.of("detectAnomalies");
+  assert.equal(first!.ended, false);
+  (await gateway.link()).break();
+  await eventually(() => first!.ended, "the stream's end");
+  await gateway.link();
+  await send(months(15, 16));
+  const { data } = await value("airline/passengers/anomaly", ({ start }) => start === 13_000);
+  assert.equal(data.status, "normal");
+  assert.equal(gateway.python.of("detectAnomalies").length, 2);
+});
+
 test("without Python boards go on, and say once what is missing; when it is back, verdicts need not learn anew", async (t) => {
   const { gateway, send, put, value } = await boards(t, { REALTIME_BOARDS_FORECAST_EVERY: "4" });
   gateway.python.behaviour.before = async () => {

@@ -7,7 +7,7 @@ export type Models = ReturnType<typeof models>;
 
 /** Judges words by a list, answers from a sentence, chats word by word, and expects what came last. */
 export function models() {
-  const calls: { method: string; request: any; metadata: grpc.Metadata; cancelled: boolean }[] = [];
+  const calls: { method: string; request: any; metadata: grpc.Metadata; cancelled: boolean; ended: boolean }[] = [];
   const behaviour = {
     /** Waits, or throws a status, before a call is answered. */
     before: async (_method: string): Promise<void> => {},
@@ -18,7 +18,7 @@ export function models() {
     pace: async (): Promise<void> => {},
   };
   const begin = async (method: string, request: any, call: any) => {
-    const one = { method, request, metadata: call.metadata as grpc.Metadata, cancelled: false };
+    const one = { method, request, metadata: call.metadata as grpc.Metadata, cancelled: false, ended: false };
     call.on("cancelled", () => (one.cancelled = true));
     calls.push(one);
     await behaviour.before(method);
@@ -76,6 +76,7 @@ export function models() {
           // What is out of the ordinary is not learnt from.
           if (off <= 4) before = value;
         }
+        one.ended = true;
       },
     });
   };

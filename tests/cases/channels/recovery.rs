@@ -1,10 +1,17 @@
 //! Coming back: after a restart of the gateway, from an epoch that is gone, from an offset that is still to come, and
 //! with keys that were used before.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use blackbox::{Sut, random::unique, runner::Group, wait::within};
+use blackbox::{
+    Sut,
+    random::unique,
+    runner::Group,
+    sut::expect_json,
+    wait::{eventually, within},
+};
+use reqwest::Method;
 use serde_json::json;
 use xtask::{
     bench::channels::{
@@ -21,6 +28,7 @@ use super::app::{
 pub(crate) fn add(group: Group) -> Group {
     group
         .test("channels after a restart of the gateway: drained, resumed, told to load anew", restarted)
+        .test("channels: a gateway that stops is not held up by a board's stream of verdicts", verdicts)
         .test("channels from another epoch or from the future: told to load anew", nowhere)
         .test("channels: a key that was used before a restart of Node or the gateway counts once", keys)
 }
@@ -54,6 +62,31 @@ async fn restarted(sut: Arc<Sut>) -> Result<()> {
     let publications = pushed(&mut user).await?;
     ensure!(numbers(&publications) == [json!(7)], "{publications:?}");
     Ok(())
+}
+
+async fn verdicts(sut: Arc<Sut>) -> Result<()> {
+    let judged = || async {
+        anyhow::Ok(sut.metrics("realtime").await?.sum("realtime_board_verdicts_total", &[]))
+    };
+    let (token, device) = (sut.token(&unique())?, unique());
+    let mut user = connect(&sut.address("public"), &token).await?;
+    call(&mut user, "boards.put", &json!({"board": device, "devices": [device]})).await?;
+    let before = judged().await?;
+    let points: Vec<_> = (0..20)
+        .map(|at| json!({"device": device, "metric": "heat", "time": at * 1_000, "value": at}))
+        .collect();
+    let sent = sut.as_user(&token, Method::POST, "/api/telemetry").json(&json!({"points": points}));
+    expect_json(sent.send().await?, 202).await?;
+    eventually("verdicts", SOON, || async {
+        ensure!(judged().await? > before, "no window is judged");
+        Ok(())
+    })
+    .await?;
+    drop(user);
+    sut.signal("gateway", Signal::TERM).await?;
+    // Half of its `deadlines.drain`, at which it would end what is still open.
+    sut.wait_exit("gateway", Duration::from_secs(5)).await?;
+    sut.restart("gateway").await
 }
 
 async fn nowhere(sut: Arc<Sut>) -> Result<()> {

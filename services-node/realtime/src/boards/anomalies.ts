@@ -51,6 +51,15 @@ export class Anomalies {
     for (const [name, { control }] of this.#feeds) if (name.startsWith(`${board}:`)) control.abort();
   }
 
+  /** Lets the streams end when what they were given is judged. The next windows open others. */
+  rest() {
+    for (const { stream, control } of this.#feeds.values()) {
+      if (stream) stream.end();
+      else control.abort();
+    }
+    this.#feeds.clear();
+  }
+
   stop() {
     this.#stopped = true;
     for (const { control } of this.#feeds.values()) control.abort();

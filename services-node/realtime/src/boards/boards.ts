@@ -28,6 +28,7 @@ export function createBoards(deps: Dependencies) {
   const live = new LiveBoards({ ...deps, boards, forecasts, anomalies });
   telemetry.onClosed(live.closed);
   deps.channels.onAttached(() => void live.showAll());
+  deps.channels.onDetached(() => anomalies.rest());
   deps.metrics.probe("realtime_telemetry_series", "Series of telemetry.", () => telemetry.size);
   return {
     feature: boardsFeature({ live, telemetry }),

@@ -86,4 +86,9 @@ export class Channels {
   onAttached(listener: () => void) {
     this.#link.onAttached(listener);
   }
+
+  /** Hears of every attachment's end: a gateway that stops waits for the calls that still run through it. */
+  onDetached(listener: () => void) {
+    this.#link.onDetached(listener);
+  }
 }

@@ -57,7 +57,8 @@ export class Link {
   readonly #connection: grpc.Client;
   readonly #stop = new AbortController();
   #revocations: { revocation: Revocation; at: number }[] = [];
-  readonly #listeners: (() => void)[] = [];
+  readonly #attached: (() => void)[] = [];
+  readonly #detached: (() => void)[] = [];
   #running: Promise<void> | undefined;
   #stream: Stream | undefined;
   /** Open, but not welcomed yet. */
@@ -82,7 +83,12 @@ export class Link {
 
   /** Hears of every attachment: perhaps to another process of the gateway, which knows nothing of what was emitted. */
   onAttached(listener: () => void) {
-    this.#listeners.push(listener);
+    this.#attached.push(listener);
+  }
+
+  /** Hears of every attachment's end: that gateway stops, or is gone. */
+  onDetached(listener: () => void) {
+    this.#detached.push(listener);
   }
 
   /** Ends what fits. Revocations have no answer, so the newest ones are sent again over the next link. */
@@ -162,6 +168,7 @@ export class Link {
       this.#stream = undefined;
       this.#endedAt = performance.now();
       this.emits.detach();
+      for (const listener of this.#detached) listener();
     }
     return ended;
   }
@@ -173,7 +180,7 @@ export class Link {
     this.#revocations = this.#revocations.filter(({ at }) => at > this.#endedAt - UNSURE_MS);
     for (const { revocation } of this.#revocations) stream.write({ kind: { case: "revoke", value: revocation } });
     this.emits.attach((value) => stream.write({ kind: { case: "emit", value } }));
-    for (const listener of this.#listeners) listener();
+    for (const listener of this.#attached) listener();
   }
 
   #forgetRevocations() {
