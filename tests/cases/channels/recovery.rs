@@ -65,9 +65,8 @@ async fn restarted(sut: Arc<Sut>) -> Result<()> {
 }
 
 async fn verdicts(sut: Arc<Sut>) -> Result<()> {
-    let judged = || async {
-        anyhow::Ok(sut.metrics("realtime").await?.sum("realtime_board_verdicts_total", &[]))
-    };
+    let judged =
+        || async { anyhow::Ok(sut.metrics("realtime").await?.sum("realtime_board_verdicts_total", &[])) };
     let (token, device) = (sut.token(&unique())?, unique());
     let mut user = connect(&sut.address("public"), &token).await?;
     call(&mut user, "boards.put", &json!({"board": device, "devices": [device]})).await?;

@@ -1,6 +1,7 @@
 //! One channel, under its shard's lock: its log, its batch, its subscribers. A publication goes to the log and the batch; a
 //! flush encodes the batch once for each wire and hands the same bytes to everybody.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -20,11 +21,14 @@ use crate::stats::Counters;
 use crate::wire::WIRES;
 use crate::{Closing, Settings, Wire};
 
+mod batch;
 mod join;
+
+use batch::Batch;
 
 /// How many sockets are written in half a millisecond to one: a busy channel gathers a millisecond longer for each such
 /// number of subscribers, up to a bound.
-const WRITTEN: u64 = 125;
+const WRITTEN: u64 = 80;
 const GATHERING_MORE_MS: u64 = 50;
 
 /// What a channel needs from around it.
@@ -74,11 +78,7 @@ pub(crate) struct Channel {
     pub(crate) rate: Option<Bucket>,
     /// A flush is due by the flusher.
     pub(crate) scheduled: bool,
-    batch: Entries,
-    batch_bytes: usize,
-    /// The newest offset that was flushed.
-    flushed: u64,
-    flushed_at: Option<Instant>,
+    batch: Batch,
     published_at: Option<Instant>,
 }
 
@@ -99,10 +99,7 @@ impl Channel {
             presence,
             rate: None,
             scheduled: false,
-            batch: vec![],
-            batch_bytes: 0,
-            flushed: 0,
-            flushed_at: None,
+            batch: Batch::default(),
             published_at: None,
         }
     }
@@ -112,9 +109,9 @@ impl Channel {
         self.log.as_ref().map(|log| Position { epoch: log.epoch().to_string(), offset })
     }
 
-    /// The newest place that subscribers know of.
-    pub(crate) fn top(&self) -> Option<Position> {
-        self.place(self.flushed)
+    /// The newest place that a live subscriber knows of.
+    pub(crate) fn top(&self, connection: u64) -> Option<Position> {
+        self.place(self.batch.offset(connection))
     }
 
     /// Publishes, unless the key is there already. Gives the offset, and whether it was.
@@ -151,15 +148,7 @@ impl Channel {
     pub(crate) fn accept(&mut self, entry: Entry, context: Context) {
         context.counters.publications.fetch_add(1, Relaxed);
         self.published_at = Some(context.now);
-        self.batch_bytes += entry.protobuf().len();
         self.batch.push(entry);
-    }
-
-    /// Whether the batch is to be flushed now: the channel was quiet, or the batch is large.
-    pub(crate) fn is_due(&self, context: Context) -> bool {
-        let quiet = |at| context.now.duration_since(at) >= self.gathering(context.settings);
-        !self.batch.is_empty()
-            && (self.flushed_at.is_none_or(quiet) || self.batch_bytes >= context.settings.coalesce_bytes)
     }
 
     /// How long it gathers while it is busy: longer the more subscribers there are, for each of whom a flush is a
@@ -178,29 +167,34 @@ impl Channel {
         !self.batch.is_empty()
     }
 
-    /// Hands the batch to everybody who is live.
+    /// Hands what waits to everybody who is live and whose turn it is: to all where the channel was quiet, or where much
+    /// waits.
     pub(crate) fn flush(&mut self, context: Context) {
-        let batch = std::mem::take(&mut self.batch);
-        let Some(last) = batch.last().map(Entry::offset) else { return };
-        self.batch_bytes = 0;
-        self.flushed_at = Some(context.now);
-        let before = std::mem::replace(&mut self.flushed, last);
-        let entries =
-            if self.namespace.kind == ChannelKind::Latest { newest_of_each_key(&batch) } else { batch };
-        let mut encoded = Encoded { channel: self, entries: &entries, pieces: [const { None }; WIRES] };
+        let pace = (context.settings.flush, self.gathering(context.settings));
+        let large = self.batch.bytes() >= context.settings.coalesce_bytes;
+        let Some(turn) = self.batch.take(context.now, pace, large) else { return };
+        // By where they begin: most often all who have a turn miss the same.
+        let mut batches: Vec<(usize, Encoded)> = vec![];
         let (mut delivered, mut slow) = (0, vec![]);
         for (id, subscriber) in &self.subscribers {
-            if subscriber.standing == Standing::Live {
-                let piece = encoded.piece(subscriber.connection.wire);
-                match subscriber.connection.offer(piece, context.settings.outbox_bytes) {
-                    Offered::Taken => delivered += entries.len(),
-                    Offered::Full => slow.push(*id),
-                    Offered::Closed => {}
-                }
+            let Some((from, before)) = turn.of(*id).filter(|_| subscriber.standing == Standing::Live) else {
+                continue;
+            };
+            let known = batches.iter().position(|(begin, _)| *begin == from);
+            let index = known.unwrap_or_else(|| {
+                batches.push((from, Encoded::new(self, &turn.entries[from..])));
+                batches.len() - 1
+            });
+            let encoded = &mut batches[index].1;
+            let piece = encoded.piece(subscriber.connection.wire);
+            match subscriber.connection.offer(piece, context.settings.outbox_bytes) {
+                Offered::Taken => delivered += encoded.entries.len(),
+                Offered::Full => slow.push((*id, before, encoded.entries.len())),
+                Offered::Closed => {}
             }
         }
         context.counters.deliveries.fetch_add(delivered as u64, Relaxed);
-        slow.into_iter().for_each(|id| self.lag(id, before, entries.len(), context));
+        slow.into_iter().for_each(|(id, before, entries)| self.lag(id, before, entries, context));
     }
 
     /// What did not fit a subscriber: dropped, read later, or the end of its connection.
@@ -275,11 +269,19 @@ fn newest_of_each_key(batch: &[Entry]) -> Entries {
 /// One batch, encoded for each wire at its first use.
 struct Encoded<'a> {
     channel: &'a Channel,
-    entries: &'a [Entry],
+    entries: Cow<'a, [Entry]>,
     pieces: [Option<Piece>; WIRES],
 }
 
-impl Encoded<'_> {
+impl<'a> Encoded<'a> {
+    fn new(channel: &'a Channel, batch: &'a [Entry]) -> Self {
+        let entries = match channel.namespace.kind {
+            ChannelKind::Latest => newest_of_each_key(batch).into(),
+            _ => batch.into(),
+        };
+        Self { channel, entries, pieces: [const { None }; WIRES] }
+    }
+
     fn piece(&mut self, wire: Wire) -> Piece {
         let Self { channel, entries, pieces } = self;
         pieces[wire.index()].get_or_insert_with(|| channel.publications(wire, entries)).clone()

@@ -110,9 +110,8 @@ impl Channels {
         let context = shared.context(&settings);
         let publish = |channel: &mut Channel| {
             let (offset, duplicate) = channel.publish(draft, context);
-            if channel.is_due(context) {
-                channel.flush(context);
-            } else if channel.has_batch() && !channel.scheduled {
+            channel.flush(context);
+            if channel.has_batch() && !channel.scheduled {
                 channel.scheduled = true;
                 self.schedule(channel.name.clone());
             }
@@ -132,10 +131,10 @@ impl Channels {
         let names = std::mem::take(&mut *lock(&due.names));
         for name in names {
             self.with(&name, |channel| {
-                channel.scheduled = channel.has_batch() && !channel.is_due(context);
-                match channel.scheduled {
-                    true => self.schedule(channel.name.clone()),
-                    false => channel.flush(context),
+                channel.flush(context);
+                channel.scheduled = channel.has_batch();
+                if channel.scheduled {
+                    self.schedule(channel.name.clone());
                 }
             });
         }

@@ -50,7 +50,7 @@ pub struct Settings {
     /// How long a session whose connection broke still counts as there. Default: 10 s.
     pub presence_grace: Duration,
     /// How long a busy channel gathers publications before it delivers them, for few subscribers: for many it is 1 ms
-    /// more for each 125, 50 ms more at most. Zero: every publication is delivered by itself. Default: 2 ms.
+    /// more for each 80, 50 ms more at most. Zero: every publication is delivered by itself. Default: 2 ms.
     pub flush: Duration,
     /// Bytes of a batch that are delivered without waiting longer, and of a page of recovery. Default: 64 KiB.
     pub coalesce_bytes: usize,

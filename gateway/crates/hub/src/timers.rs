@@ -128,7 +128,7 @@ fn beat(shared: &Shared, connection: &Connection, names: &[Arc<str>]) {
         let top = shared.channels.with(name, |channel| {
             let live = crate::channel::Standing::Live;
             let own = channel.subscribers.get(&connection.id)?;
-            if own.standing == live { channel.top() } else { None }
+            if own.standing == live { channel.top(connection.id) } else { None }
         });
         Some(ChannelTop { channel: name.to_string(), top: Some(top.flatten()?) })
     };

@@ -20,19 +20,21 @@ impl Channel {
         park: bool,
         context: Context,
     ) -> (Subscribed, Entries) {
-        let (start, recovered) = self.start(from);
+        let flushed = self.batch.offset(connection.id);
+        let (start, recovered) = self.start(from, flushed);
         let entries_at_once = self.namespace.bounds(context.settings).entries;
         let mut page = match &self.log {
-            Some(log) => log.after(start, self.flushed, bytes, entries_at_once),
+            Some(log) => log.after(start, flushed, bytes, entries_at_once),
             None => Page::default(),
         };
         // What does not fit beside what waits already is read when that is taken.
         if page.entries.first().is_some_and(|entry| entry.protobuf().len() > bytes) {
             page = Page { entries: vec![], more: true };
         }
-        let at = if page.more { page.entries.last().map_or(start, Entry::offset) } else { self.flushed };
+        let at = if page.more { page.entries.last().map_or(start, Entry::offset) } else { flushed };
         let standing = if page.more || park { Standing::Behind(at) } else { Standing::Live };
         self.subscribers.insert(connection.id, Subscriber { connection: connection.clone(), standing });
+        self.batch.grow(self.subscribers.len());
         if from.is_some() && self.log.is_some() {
             let counters = context.counters;
             let which = if recovered { &counters.recovered } else { &counters.not_recovered };
@@ -49,14 +51,14 @@ impl Channel {
         (head, page.entries)
     }
 
-    /// Where a subscriber starts, and whether it misses nothing.
-    fn start(&self, from: Option<&Position>) -> (u64, bool) {
+    /// Where a subscriber starts to whom what is `flushed` counts as told, and whether it misses nothing.
+    fn start(&self, from: Option<&Position>, flushed: u64) -> (u64, bool) {
         let Some(log) = &self.log else { return (0, true) };
         // Without a place: a stream goes on from now, a latest begins with all its values.
-        let anew = if self.namespace.kind == ChannelKind::Latest { log.floor() } else { self.flushed };
+        let anew = if self.namespace.kind == ChannelKind::Latest { log.floor() } else { flushed };
         match from {
             None => (anew, true),
-            Some(from) if self.has_all_after(from) => (from.offset.min(self.flushed), true),
+            Some(from) if self.has_all_after(from) => (from.offset.min(flushed), true),
             Some(_) => (anew, false),
         }
     }
@@ -75,7 +77,8 @@ impl Channel {
                 self.subscribers.remove(&connection.id);
                 return connection.close(slow(), context.counters);
             }
-            let page = log.after(at, self.flushed, context.settings.coalesce_bytes, usize::MAX);
+            let page =
+                log.after(at, self.batch.offset(connection.id), context.settings.coalesce_bytes, usize::MAX);
             more = page.more;
             if let Some(last) = page.entries.last().map(Entry::offset) {
                 let piece = self.publications(connection.wire, &page.entries);
