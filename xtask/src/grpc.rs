@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use bytes::{Buf, BufMut, Bytes};
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::metadata::KeyAndValueRef;
 use tonic::transport::{Channel, Endpoint};
 
 /// A codec whose messages are already encoded.
@@ -51,7 +52,8 @@ pub async fn connect(address: &str) -> Result<Channel> {
     endpoint.connect().await.with_context(|| format!("cannot connect to {address}"))
 }
 
-/// Calls a unary method, given as `/package.Service/Method`.
+/// Calls a unary method, given as `/package.Service/Method`. The response's metadata are those of its head, then those
+/// of its end, which tonic's own unary call would put in the place of the former.
 pub async fn unary(
     channel: Channel,
     method: &str,
@@ -60,7 +62,15 @@ pub async fn unary(
     let path = method.parse().map_err(|_| Status::internal(format!("{method:?} is not a method's path")))?;
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-    client.unary(request, path, BytesCodec).await
+    let (mut metadata, mut answer, extensions) =
+        client.server_streaming(request, path, BytesCodec).await?.into_parts();
+    let message = answer.message().await?.ok_or_else(|| Status::internal("the answer has no message"))?;
+    for entry in answer.trailers().await?.unwrap_or_default().iter() {
+        if let KeyAndValueRef::Ascii(key, value) = entry {
+            metadata.append(key, value.clone());
+        }
+    }
+    Ok(tonic::Response::from_parts(metadata, message, extensions))
 }
 
 /// Asks `grpc.health.v1.Health` for the overall state; an error says what the state is.

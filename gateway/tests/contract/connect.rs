@@ -66,6 +66,13 @@ async fn json_and_protobuf_over_both_versions_of_http() {
         assert!(answer.header("server-timing").ends_with("inference;dur=1.5"));
         assert!(answer.headers.keys().all(|name| !name.as_str().contains("grpc")), "{:?}", answer.headers);
         let head = seen.last();
+        let request = json_call("Echo").header("authorization", bearer("lab"));
+        let timed = rpc::whole(edge.at.public, version, request, full(r#"{"text":"timed"}"#)).await;
+        assert!(
+            timed.header("server-timing").ends_with("inference;dur=9.5"),
+            "told at the end: {:?}",
+            timed.headers
+        );
         assert_eq!(
             (&head["x-custom"], &head["x-raw-bin"]),
             (&"kept".parse().unwrap(), &"AQI".parse().unwrap())

@@ -41,6 +41,9 @@ async fn json_becomes_a_message_and_the_answer_json() {
     assert_eq!(head["x-request-id"], answer.headers["x-request-id"]);
     assert!(head.contains_key("traceparent"));
     assert!(head["grpc-timeout"].to_str().unwrap().ends_with('u'));
+    let timed = echo(&edge, r#"{"text":"timed"}"#).await;
+    let timing = timed.headers["server-timing"].to_str().unwrap();
+    assert!(timing.contains("gateway;dur=") && timing.ends_with(", inference;dur=9.5"), "{timing}");
 }
 
 #[tokio::test]

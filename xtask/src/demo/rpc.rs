@@ -98,9 +98,9 @@ async fn perform(
     let response = grpc::unary(channel, &path, request)
         .await
         .map_err(|status| anyhow::anyhow!("gRPC status {:?}: {}", status.code(), status.message()))?;
-    let header =
-        response.metadata().get("server-timing").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let hops = timing::parse(header);
+    // The gateway's in the head, the service's at the end.
+    let values = response.metadata().get_all("server-timing").iter().filter_map(|value| value.to_str().ok());
+    let hops = values.flat_map(timing::parse).collect();
     let answer = serde_json::to_value(DynamicMessage::decode(method.output(), response.into_inner())?)?;
     printer.received("OK");
     printer.body(&answer.to_string());

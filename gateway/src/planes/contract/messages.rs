@@ -56,7 +56,7 @@ pub(super) struct Messages {
     state: State,
     /// Where the request is still being sent.
     uplink: Option<Uplink>,
-    /// What the upstream says of its own timing.
+    /// What the upstream says of its own timing, in the head of its answer or at its end.
     pub(super) timing: Option<HeaderValue>,
 }
 
@@ -108,7 +108,7 @@ impl Messages {
                     }
                     Err(error) => return Poll::Ready(Some(Err(problems::from_call(&self.endpoint, &error)))),
                 },
-                State::Open(frames) => return frames.poll_next(cx, &self.endpoint),
+                State::Open(frames) => return frames.poll_next(cx, &self.endpoint, &mut self.timing),
                 State::Ended => return Poll::Ready(None),
             }
         }
@@ -179,6 +179,7 @@ impl Frames {
         &mut self,
         cx: &mut Context<'_>,
         endpoint: &Endpoint,
+        timing: &mut Option<HeaderValue>,
     ) -> Poll<Option<Result<Bytes, Problem>>> {
         let broken = |detail: String| Poll::Ready(Some(Err(Problem::new(edge::Code::BadGateway, detail))));
         loop {
@@ -198,7 +199,10 @@ impl Frames {
                         self.decoder.push(data);
                         continue;
                     }
-                    Err(frame) => frame.into_trailers().ok().and_then(|trailers| status(endpoint, &trailers)),
+                    Err(frame) => frame.into_trailers().ok().and_then(|mut trailers| {
+                        *timing = trailers.remove(SERVER_TIMING).or_else(|| timing.take());
+                        status(endpoint, &trailers)
+                    }),
                 },
                 Some(Err(error)) => return Poll::Ready(Some(Err(problems::from_call(endpoint, &error)))),
                 None => None,

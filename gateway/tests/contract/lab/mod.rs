@@ -189,6 +189,12 @@ async fn answer(request: Request<Incoming>, seen: Arc<Seen>) -> Response<Content
             refuse()
         }
         _ if streaming => response(events(sample, seen)),
+        "timed" => {
+            let mut timed = trailers("0");
+            timed.insert("server-timing", HeaderValue::from_static("inference;dur=9.5"));
+            let frames = [Frame::data(frame(&sample.encode_to_vec())), Frame::trailers(timed)];
+            response(StreamBody::new(stream::iter(frames.map(Ok))).boxed())
+        }
         "garbage" => response(whole(vec![frame(b"\x0a\xff")])),
         _ => response(whole(vec![frame(&sample.encode_to_vec())])),
     }

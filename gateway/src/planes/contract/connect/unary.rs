@@ -5,7 +5,7 @@ use super::{
     request_metadata, to_proto, unsupported,
 };
 use crate::{
-    edge::{Body, Code, Context, Problem, linger::Lingering},
+    edge::{Body, Code, Context, Problem, headers::SERVER_TIMING, linger::Lingering},
     planes::contract::{
         Endpoint, read,
         wire::{self, Answer, Ending, Exchange, Messages},
@@ -43,8 +43,12 @@ pub(super) async fn serve(
             Some(Err(error)) => return Ok(respond_error(&error, headers, HeaderMap::new())),
             _ => (headers, HeaderMap::new(), None),
         },
-        Answer::Stream(headers, messages) => {
-            let (message, trailers) = whole(messages).await?;
+        Answer::Stream(mut headers, messages) => {
+            let (message, mut trailers) = whole(messages).await?;
+            // There is one head, which has come when all is over.
+            if let Some(timing) = trailers.remove(SERVER_TIMING) {
+                headers.insert(SERVER_TIMING, timing);
+            }
             (headers, trailers, message)
         }
     };
