@@ -69,7 +69,7 @@ def test_concurrent_calls_share_batches_and_get_their_own_results(service: Runni
 
 def test_the_response_says_how_long_it_waited_and_ran(service: Running) -> None:
     _, call = service.text.Embed.with_call(EmbedRequest(texts=["a"]), metadata=as_user())
-    timing = dict(call.initial_metadata())["server-timing"]
+    timing = dict(call.trailing_metadata())["server-timing"]
     assert timing.startswith("queue;dur=") and ", inference;dur=" in timing
 
 

@@ -13,7 +13,7 @@ from conftest import Loop, wait_until
 from hybrid_ai.errors import DeadlineExceeded, Overloaded, Unavailable
 from hybrid_ai.serving.caller import CALLER, Caller, Priority
 from hybrid_ai.serving.work import Work
-from hybrid_ai.serving.worker import Limits, Worker
+from hybrid_ai.serving.worker import Alone, Limits, Worker
 
 Model = Worker[str, str]
 
@@ -247,3 +247,77 @@ def test_the_queue_forgets_everything_it_held(loop: Loop, make: Make) -> None:
     queue = worker._queue
     assert queue.waiting == 0 and queue.cost_before(Priority.BULK) == 0
     assert not any(queue._lines.values())
+
+
+class Lonely(Recorder):
+    """A model that also runs a single work of cost 16 or less by itself, and remembers in which thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alone: list[tuple[str, int]] = []
+
+    def run_alone(self, text: str) -> str:
+        self.alone.append((text, threading.get_ident()))
+        if text == "bad":
+            raise ArithmeticError("bad")
+        return text.upper()
+
+
+@pytest.fixture
+def lonely(loop: Loop) -> Iterator[tuple[Callable[..., Any], Lonely]]:
+    model = Lonely()
+    worker: Model = Worker("test", model.run, Limits(100, 1000, 8), stage="kernel", alone=Alone(16, model.run_alone))
+
+    def submit(text: str, cost: int = 1, deadline: float = math.inf, alone: bool = True) -> Any:
+        async def go() -> list[str]:
+            CALLER.set(Caller("alice", deadline, alone=alone))
+            return (await worker.submit([text], [cost]))[0]
+
+        return go()
+
+    yield submit, model
+    model.open.set()
+    worker.close()
+
+
+def test_a_short_work_alone_is_run_on_the_event_loop(loop: Loop, lonely: tuple[Callable[..., Any], Lonely]) -> None:
+    submit, model = lonely
+    here = loop.run(_thread())
+    assert [loop.run(submit(text)) for text in ("one", "two")] == [["ONE"], ["TWO"]]
+    assert model.alone == [("one", here), ("two", here)]
+    model.open.set()
+    assert loop.run(submit("long", cost=17)) == ["LONG"]
+    assert len(model.alone) == 2 and model.batches == [["long"]]
+
+
+def test_what_did_not_come_alone_or_finds_others_waiting_is_queued(
+    loop: Loop, lonely: tuple[Callable[..., Any], Lonely]
+) -> None:
+    submit, model = lonely
+
+    async def together() -> list[list[str]]:
+        running = [asyncio.ensure_future(submit(text, alone=text != "first")) for text in ("first", "b", "c")]
+        await asyncio.sleep(0.01)
+        model.open.set()
+        return await asyncio.gather(*running)
+
+    assert loop.run(together()) == [["FIRST"], ["B"], ["C"]]
+    assert model.alone == [] and sorted(sum(model.batches, [])) == ["b", "c", "first"]
+    assert loop.run(submit("d")) == ["D"]
+    assert len(model.alone) == 1
+
+
+def test_alone_ends_with_the_deadline_and_with_errors_and_goes_on(
+    loop: Loop, lonely: tuple[Callable[..., Any], Lonely]
+) -> None:
+    submit, model = lonely
+    with pytest.raises((DeadlineExceeded, Overloaded)):
+        loop.run(submit("late", deadline=time.monotonic() - 1))
+    with pytest.raises(ArithmeticError):
+        loop.run(submit("bad"))
+    assert loop.run(submit("good")) == ["GOOD"]
+    assert [text for text, _ in model.alone] == ["bad", "good"]
+
+
+async def _thread() -> int:
+    return threading.get_ident()

@@ -52,6 +52,7 @@ class Call:
 
 
 _current: ContextVar[Call] = ContextVar("call")
+_came_alone: ContextVar[bool] = ContextVar("came_alone", default=False)
 
 
 def current_call() -> Call:
@@ -70,6 +71,8 @@ class Edge(grpc.aio.ServerInterceptor):
         self.gates = gates
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._active = 0
+        # Calls with one answer that has not been written yet.
+        self._answering = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -86,6 +89,8 @@ class Edge(grpc.aio.ServerInterceptor):
             self._idle.clear()
 
     async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        # Asked at its arrival: what came while another call kept the event loop finds that one still here.
+        _came_alone.set(self._answering == 0)
         method = handler_call_details.method
         known = self._wrapped.get(method)
         if known is not None:
@@ -112,16 +117,23 @@ class Edge(grpc.aio.ServerInterceptor):
 
     def _unary(self, ends: _Ends, inner: Any, parse: Any) -> Any:
         async def unary(request: Any, context: Context) -> Any:
+            self._answering += 1
+            context.add_done_callback(self._answered)
             async with _Served(self, ends, context) as served:
                 response = await inner(_parsed(request, parse), context)
-                await context.send_initial_metadata(_server_timing(current_call()))
+                # At the end of the answer: in its head it would be sent by itself, for which the answer would wait.
+                context.set_trailing_metadata(_server_timing(current_call()))
                 served.code = "OK"
                 return response
 
         return unary
 
+    def _answered(self, context: object) -> None:
+        self._answering -= 1
+
     def _stream(self, ends: _Ends, inner: Any, parse: Any) -> Any:
         async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
+            _came_alone.set(False)
             async with _Served(self, ends, context) as served:
                 first = True
                 async for response in inner(_parsed(request, parse), context):
@@ -169,7 +181,7 @@ class _Served:
         if remaining is not None and remaining <= 0:
             raise DeadlineExceeded("the deadline passed before the call began")
         deadline = math.inf if remaining is None else time.monotonic() + remaining
-        CALLER.set(Caller(identity.subject, deadline))
+        CALLER.set(Caller(identity.subject, deadline, alone=_came_alone.get()))
         if (gate := self._edge.gates.get(method)) is not None:
             gate()
         self._span = tracing.server_span(method, metadata)

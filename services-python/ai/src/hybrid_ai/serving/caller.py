@@ -19,11 +19,15 @@ class Priority(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`deadline` is a moment of time.monotonic(). Without a priority, the model decides by the work's size."""
+    """`deadline` is a moment of time.monotonic(). Without a priority, the model decides by the work's size.
+
+    `alone`: one answer is wanted, and no other call was being answered when this one came.
+    """
 
     subject: str = ""
     deadline: float = math.inf
     priority: Priority | None = None
+    alone: bool = False
 
 
 NOBODY = Caller()

@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from hybrid_ai.serving.caller import Caller, Priority
@@ -22,6 +23,25 @@ LENGTH_CLASSES = (16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 1 << 30)
 def length_class(cost: int) -> int:
     """The smallest class that holds `cost` tokens."""
     return next(limit for limit in LENGTH_CLASSES if cost <= limit)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where a job's time went, in seconds. `inference` counts a batch once for each of the job's works in it."""
+
+    queue: float
+    inference: float
+
+
+@dataclass(frozen=True)
+class Alone(Generic[P, R]):
+    """How a single work of up to `cost` is run where nobody else wants the model: on the event loop, so for moments.
+
+    There it does without the way to a thread and back, which takes a good part of what a short text takes itself.
+    """
+
+    cost: int
+    run: Callable[[P], R]
 
 
 class Work(Generic[P, R]):
@@ -118,6 +138,14 @@ def settle(jobs: Iterable[Job[Any, Any]]) -> None:
         by_loop.setdefault(job.loop, []).append(job)
     for loop, finished in by_loop.items():
         loop.call_soon_threadsafe(_settle_all, finished)
+
+
+def fail(jobs: Iterable[Job[Any, Any]], error: BaseException) -> None:
+    """Wakes the callers of jobs that ended with an error."""
+    jobs = list(jobs)
+    for job in jobs:
+        job.error = error
+    settle(jobs)
 
 
 def _settle_all(jobs: list[Job[Any, Any]]) -> None:

@@ -4,20 +4,18 @@ What was cancelled or is too late is dropped before a batch is formed; what cann
 refused at once. Adding a model means giving a worker its `run` function. See queue.py for the order.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, Literal
 
-from hybrid_ai import telemetry, tracing
+from hybrid_ai import niceness, telemetry, tracing
 from hybrid_ai.errors import DeadlineExceeded, Overloaded, Unavailable
 from hybrid_ai.serving.caller import CALLER, Priority
 from hybrid_ai.serving.queue import FairQueue, Limits
-from hybrid_ai.serving.work import Job, P, R, Work, settle
+from hybrid_ai.serving.work import Alone, Job, P, R, Timing, Work, fail, settle
 
-__all__ = ["Limits", "Timing", "Worker"]
+__all__ = ["Alone", "Limits", "Timing", "Worker"]
 # Weight of the latest batch in the model's measured speed.
 _SMOOTHING = 0.2
 # What a refused caller is told to wait: the queue's time within these bounds; this long before anything was measured.
@@ -26,14 +24,6 @@ _UNKNOWN_WAIT = 1.0
 # The share of a call's time that may pass in the queue: the rest is for its run, and for those who overtake it.
 _WAIT_SHARE = 0.5
 _TOO_LATE = "is too long for the call's deadline"
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Where a job's time went, in seconds. `inference` counts a batch once for each of the job's works in it."""
-
-    queue: float
-    inference: float
 
 
 class Worker(Generic[P, R]):
@@ -50,8 +40,12 @@ class Worker(Generic[P, R]):
         stage: Literal["kernel", "tokens"],
         threads: int = 1,
         niceness: int = 0,
+        alone: Alone[P, R] | None = None,
     ) -> None:
         self._run = run
+        self._alone = alone
+        # Calls of `submit` that have not ended.
+        self._submitted = 0
         self._niceness = niceness
         self._stage = stage
         self._queue: FairQueue[P, R] = FairQueue(limits)
@@ -83,6 +77,15 @@ class Worker(Generic[P, R]):
         """
         caller = CALLER.get()
         job: Job[P, R] = Job(payloads, costs, on_event, caller, caller.priority or priority)
+        self._submitted += 1
+        try:
+            if self._alone is not None and self._is_alone(job, self._alone.cost):
+                return self._run_alone(job, self._alone.run)
+            return await self._run_queued(job)
+        finally:
+            self._submitted -= 1
+
+    async def _run_queued(self, job: Job[P, R]) -> tuple[list[R], Timing]:
         self._enqueue(job)
         try:
             with tracing.span(f"model {self._name}", items=job.size) as span:
@@ -92,6 +95,25 @@ class Worker(Generic[P, R]):
             if not job.done.done() or job.done.cancelled():
                 self._cancel(job)
         return results, Timing(job.queue_seconds, job.inference_seconds)
+
+    def _is_alone(self, job: Job[P, R], cost: int) -> bool:
+        """Whether the job is short, and nobody else wants the model."""
+        short = job.size == 1 and job.cost <= cost
+        return short and job.caller.alone and self._submitted == 1 and not self._closing
+
+    def _run_alone(self, job: Job[P, R], run: Callable[[P], R]) -> tuple[list[R], Timing]:
+        """Runs the only work of a job here and now."""
+        if job.expired:
+            telemetry.REJECTED.labels(self._name, "expired").inc()
+            raise DeadlineExceeded(f"the deadline passed before the {self._name} model ran")
+        (work,) = (work for works in job.classes.values() for work in works)
+        with tracing.span(f"model {self._name}", items=1, queue_seconds=0.0):
+            started = time.perf_counter()
+            result = run(work.payload)
+            seconds = time.perf_counter() - started
+        self._observe(1, seconds)
+        self._queue_seconds.observe(0.0)
+        return [result], Timing(0.0, seconds)
 
     def admit(self, size: int, priority: Priority = Priority.INTERACTIVE) -> None:
         """Raises Overloaded where `size` works would be refused, before anything is done for them."""
@@ -109,7 +131,7 @@ class Worker(Generic[P, R]):
             self._closing = True
             jobs = self._queue.clear()
             self._changed.notify_all()
-        _fail(jobs, Unavailable("the service is shutting down", reason="SHUTTING_DOWN"))
+        fail(jobs, Unavailable("the service is shutting down", reason="SHUTTING_DOWN"))
         for thread in self._threads:
             thread.join(timeout)
 
@@ -135,7 +157,7 @@ class Worker(Generic[P, R]):
                 self._changed.notify()
             losses = [(victim, self._refusal(victim.priority, "displaced", "is full")) for victim in displaced]
         for victim, error in losses:
-            _fail([victim], error)
+            fail([victim], error)
         if refusal is not None:
             raise refusal
 
@@ -166,9 +188,7 @@ class Worker(Generic[P, R]):
             telemetry.CANCELLED.labels(self._stage).inc(running)
 
     def _serve(self) -> None:
-        if self._niceness:  # of this thread alone, as Linux has it
-            thread = threading.get_native_id()
-            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + self._niceness)
+        niceness.lower(self._niceness)
         while True:
             with self._changed:
                 while not self._queue.waiting and not self._closing:
@@ -179,7 +199,7 @@ class Worker(Generic[P, R]):
                 self._queued_items.set(self._queue.waiting)
             if expired:
                 telemetry.REJECTED.labels(self._name, "expired").inc(len(expired))
-                _fail(expired, DeadlineExceeded(f"the deadline passed in the {self._name} queue"))
+                fail(expired, DeadlineExceeded(f"the deadline passed in the {self._name} queue"))
             if batch:
                 self._run_batch(batch)
 
@@ -197,7 +217,8 @@ class Worker(Generic[P, R]):
                 self._give_up(jobs[0], error)
             return
         seconds = time.perf_counter() - started
-        self._observe(batch, seconds)
+        self._observe(len(batch), seconds)
+        self._learn_pace(sum(work.cost for work in batch), seconds)
         finished: list[Job[P, R]] = []
         with self._changed:  # several threads may finish works of one job
             for work, result in zip(batch, results, strict=True):
@@ -208,11 +229,13 @@ class Worker(Generic[P, R]):
         for work in batch:
             self._queue_seconds.observe(started - work.job.queued_at)
 
-    def _observe(self, batch: list[Work[P, R]], seconds: float) -> None:
+    def _observe(self, works: int, seconds: float) -> None:
         self._inference_seconds.observe(seconds)
-        self._batch_items.observe(len(batch))
-        measured = seconds / max(1, sum(work.cost for work in batch))
-        known = self._seconds_per_cost
+        self._batch_items.observe(works)
+
+    def _learn_pace(self, cost: int, seconds: float) -> None:
+        """From batches alone: by their pace the queue's time is foretold."""
+        measured, known = seconds / max(1, cost), self._seconds_per_cost
         self._seconds_per_cost = known + _SMOOTHING * (measured - known) if known else measured
 
     def _give_up(self, job: Job[P, R], error: Exception) -> None:
@@ -221,10 +244,4 @@ class Worker(Generic[P, R]):
             job.running = 0
             self._queue.remove(job)
             self._queued_items.set(self._queue.waiting)
-        _fail([job], error)
-
-
-def _fail(jobs: list[Job[P, R]], error: Exception) -> None:
-    for job in jobs:
-        job.error = error
-    settle(jobs)
+        fail([job], error)
