@@ -73,6 +73,7 @@ class Service:
         self.metrics_port = 0
         self._tasks: list[asyncio.Task[Any]] = []
         self._supervised = config.supervisor >= 0
+        memory.share_heaps()
         embedder = Embedder(config.models_dir, cores=config.embed_threads)
         tokenizer = TextTokenizer(config.models_dir)
         limits = Limits(config.embed_queue, config.embed_batch_tokens, _BATCH_WORKS)

@@ -29,7 +29,8 @@ _TOO_LATE = "is too long for the call's deadline"
 class Worker(Generic[P, R]):
     """Runs `run` on batches in threads of its own. `stage` names what a cancellation stops while it runs.
 
-    With a niceness the threads give way to the event loop, which then takes calls, refuses and answers in time.
+    With a niceness the threads give way to the event loop, which then takes calls, refuses and answers in time. `alone`
+    says how a short work is run that comes while nobody else is served.
     """
 
     def __init__(
