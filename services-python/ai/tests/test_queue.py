@@ -302,7 +302,7 @@ def test_what_did_not_come_alone_or_finds_others_waiting_is_queued(
         return await asyncio.gather(*running)
 
     assert loop.run(together()) == [["FIRST"], ["B"], ["C"]]
-    assert model.alone == [] and sorted(sum(model.batches, [])) == ["b", "c", "first"]
+    assert model.alone == [] and sorted(text for batch in model.batches for text in batch) == ["b", "c", "first"]
     assert loop.run(submit("d")) == ["D"]
     assert len(model.alone) == 1
 

@@ -118,7 +118,7 @@ class Edge(grpc.aio.ServerInterceptor):
     def _unary(self, ends: _Ends, inner: Any, parse: Any) -> Any:
         async def unary(request: Any, context: Context) -> Any:
             self._answering += 1
-            context.add_done_callback(self._answered)
+            context.add_done_callback(self._answered)  # type: ignore[arg-type]  # its stub is a class of its own
             async with _Served(self, ends, context) as served:
                 response = await inner(_parsed(request, parse), context)
                 # At the end of the answer: in its head it would be sent by itself, for which the answer would wait.
