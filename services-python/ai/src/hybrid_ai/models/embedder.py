@@ -13,7 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from hybrid_ai import niceness
+from hybrid_ai.models import niceness
 
 # onnxruntime would report its use to its makers; nothing here leaves the machine unasked.
 onnxruntime.disable_telemetry_events()

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Literal
 
-from hybrid_ai import niceness, telemetry, tracing
+from hybrid_ai import telemetry, tracing
 from hybrid_ai.errors import DeadlineExceeded, Overloaded, Unavailable
+from hybrid_ai.models import niceness
 from hybrid_ai.serving.caller import CALLER, Priority
 from hybrid_ai.serving.queue import FairQueue, Limits
 from hybrid_ai.serving.work import Alone, Job, P, R, Timing, Work, fail, settle
