@@ -1,5 +1,5 @@
 //! One channel, under its shard's lock: its log, its batch, its subscribers. A publication goes to the log and the batch; a
-//! flush encodes the batch once for each wire and hands the same bytes to everybody.
+//! flush encodes what waits once for each wire and hands the same bytes to everybody whose turn it is.
 
 use std::collections::HashMap;
 use std::sync::Arc;
