@@ -21,7 +21,7 @@ from hybrid.ai.v1 import (
 )
 from openai_server import OpenAI
 
-from hybrid_ai import config
+from hybrid_ai import config, event_loop
 from hybrid_ai.server import Service
 
 SECRET = "the secret that only the gateway and ai know"
@@ -53,7 +53,7 @@ class Loop:
     """An event loop in a thread, for services and test servers. gRPC allows one for each process."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop = event_loop.Loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
 

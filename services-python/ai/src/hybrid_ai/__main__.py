@@ -10,8 +10,9 @@ from hybrid_ai import config, telemetry, tracing
 
 # How long a thread may hold the interpreter while others wait for it: the default, 5 ms, keeps models waiting.
 _SWITCH_SECONDS = 0.001
-# Objects more than were freed, before those are looked for that only refer to each other.
-_COLLECT_AFTER = 50_000
+# Objects more than were freed, before those are looked for that only refer to each other: gRPC leaves some behind with
+# each call. To look through so many takes 2 ms, for which the event loop stands still.
+_COLLECT_AFTER = 2_000
 
 
 async def _serve(settings: config.Config) -> None:
@@ -51,11 +52,11 @@ def main() -> int:
         from hybrid_ai.supervisor import Supervisor  # it serves nothing itself, and loads no engine
 
         return Supervisor(settings).run()
-    import uvloop
+    from hybrid_ai import event_loop
 
     sys.setswitchinterval(_SWITCH_SECONDS)
     tracing.configure(settings.otlp_endpoint)
-    uvloop.run(_serve(settings))
+    event_loop.run(_serve(settings))
     tracing.shut_down()
     return 0
 

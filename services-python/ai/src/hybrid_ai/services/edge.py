@@ -51,8 +51,16 @@ class Call:
         self.timings[name] = self.timings.get(name, 0.0) + seconds
 
 
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """A call as it came: its metadata, which gRPC makes anew whenever asked, and whether no other was under way."""
+
+    metadata: Mapping[str, Any]
+    alone: bool
+
+
 _current: ContextVar[Call] = ContextVar("call")
-_came_alone: ContextVar[bool] = ContextVar("came_alone", default=False)
+_arrived: ContextVar[_Arrival] = ContextVar("arrival")
 
 
 def current_call() -> Call:
@@ -90,7 +98,7 @@ class Edge(grpc.aio.ServerInterceptor):
 
     async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
         # Asked at its arrival: what came while another call kept the event loop finds that one still here.
-        _came_alone.set(self._answering == 0)
+        _arrived.set(_Arrival(dict(handler_call_details.invocation_metadata or ()), self._answering == 0))
         method = handler_call_details.method
         known = self._wrapped.get(method)
         if known is not None:
@@ -118,7 +126,10 @@ class Edge(grpc.aio.ServerInterceptor):
     def _unary(self, ends: _Ends, inner: Any, parse: Any) -> Any:
         async def unary(request: Any, context: Context) -> Any:
             self._answering += 1
-            context.add_done_callback(self._answered)  # type: ignore[arg-type]  # its stub is a class of its own
+            # The task that gRPC serves the call in ends when the answer is written. What the context itself calls then
+            # would refer to the context, and both be garbage that only a collection frees.
+            if (task := asyncio.current_task()) is not None:
+                task.add_done_callback(self._answered)
             async with _Served(self, ends, context) as served:
                 response = await inner(_parsed(request, parse), context)
                 # At the end of the answer: in its head it would be sent by itself, for which the answer would wait.
@@ -128,13 +139,12 @@ class Edge(grpc.aio.ServerInterceptor):
 
         return unary
 
-    def _answered(self, context: object) -> None:
+    def _answered(self, task: object) -> None:
         self._answering -= 1
 
     def _stream(self, ends: _Ends, inner: Any, parse: Any) -> Any:
         async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
-            _came_alone.set(False)
-            async with _Served(self, ends, context) as served:
+            async with _Served(self, ends, context, streams=True) as served:
                 first = True
                 async for response in inner(_parsed(request, parse), context):
                     if first:
@@ -149,10 +159,10 @@ class Edge(grpc.aio.ServerInterceptor):
 class _Served:
     """A call from first to last: identity, admission and span at the start; status, log and metrics at the end."""
 
-    __slots__ = ("_context", "_edge", "_ends", "_span", "_started", "code", "request_id", "trace_id")
+    __slots__ = ("_context", "_edge", "_ends", "_span", "_started", "_streams", "code", "request_id", "trace_id")
 
-    def __init__(self, edge: Edge, ends: _Ends, context: Context) -> None:
-        self._edge, self._ends, self._context = edge, ends, context
+    def __init__(self, edge: Edge, ends: _Ends, context: Context, streams: bool = False) -> None:
+        self._edge, self._ends, self._context, self._streams = edge, ends, context, streams
         self._span: tracing.ServerSpan | None = None
         self._started = time.perf_counter()
         self.code = "UNKNOWN"
@@ -171,7 +181,8 @@ class _Served:
 
     def _begin(self) -> None:
         """What a caller who is refused costs comes first; the rest when the call is let in."""
-        metadata = {key: value for key, value in self._context.invocation_metadata() or () if isinstance(value, str)}
+        arrival = _arrived.get()
+        metadata = arrival.metadata
         request_id, trace = metadata.get("x-request-id", ""), _TRACE.fullmatch(metadata.get("traceparent", ""))
         self.request_id = request_id if _REQUEST_ID.fullmatch(request_id) else ""
         self.trace_id = trace[1] if trace else ""
@@ -181,7 +192,7 @@ class _Served:
         if remaining is not None and remaining <= 0:
             raise DeadlineExceeded("the deadline passed before the call began")
         deadline = math.inf if remaining is None else time.monotonic() + remaining
-        CALLER.set(Caller(identity.subject, deadline, alone=_came_alone.get()))
+        CALLER.set(Caller(identity.subject, deadline, alone=arrival.alone and not self._streams))
         if (gate := self._edge.gates.get(method)) is not None:
             gate()
         self._span = tracing.server_span(method, metadata)

@@ -24,8 +24,11 @@ from hybrid_ai.serving.worker import Timing
 from hybrid_ai.store.passages import sentence_spans
 
 FLAGGED_FROM = 0.5
-# Above this many embeddings the response is built in a thread: 16 take about 0.3 ms.
-_BUILD_INLINE = 16
+# Above this many embeddings the response is built in a thread: 64 take about 0.3 ms.
+_BUILD_INLINE = 64
+# Field `values` in protobuf's wire format: its number and type, the length of 384 floats; these follow as they are in
+# memory. Handing over each float by itself takes six times as long.
+_VALUES = b"\x0a\x80\x0c"
 # Above this many characters sentences are found in a thread.
 _SPLIT_INLINE = 4096
 
@@ -138,7 +141,9 @@ def _record(timing: Timing) -> None:
 
 
 def _embeddings(embedded: Embedded) -> list[pb.Embedding]:
-    return [
-        pb.Embedding(values=vector, tokens=len(encoding.ids), truncated=encoding.truncated)
-        for vector, encoding in zip(embedded.vectors.tolist(), embedded.encodings, strict=True)
-    ]
+    embeddings: list[pb.Embedding] = []
+    for vector, encoding in zip(embedded.vectors.astype("<f4", copy=False), embedded.encodings, strict=True):
+        embedding = pb.Embedding.FromString(_VALUES + vector.tobytes())
+        embedding.tokens, embedding.truncated = len(encoding.ids), encoding.truncated
+        embeddings.append(embedding)
+    return embeddings

@@ -86,6 +86,7 @@ class Worker(Generic[P, R]):
             return await self._run_queued(job)
         finally:
             self._submitted -= 1
+            job.classes.clear()  # what was not taken refers to the job: a ring that only a collection frees
 
     async def _run_queued(self, job: Job[P, R]) -> tuple[list[R], Timing]:
         self._enqueue(job)
