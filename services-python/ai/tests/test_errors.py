@@ -1,14 +1,15 @@
 """Errors of every method: a google.rpc.Status with an ErrorInfo; overload is told at once, with when to come back."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
 import pytest
 from conftest import Running, as_user, wait_until
 from google.protobuf import message_factory
-from grpc_errors import fails, fields, reason, retry_delay
+from grpc_errors import fails, fields, invalid, reason, retry_delay
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hybrid.ai.v1 import assistant_service_pb2, search_service_pb2, text_service_pb2
 
@@ -41,6 +42,13 @@ def test_every_method_asks_for_an_identity(service: Running, method: Any) -> Non
 def test_every_method_names_what_is_wrong_with_an_empty_request(service: Running, method: Any) -> None:
     error = fails(lambda: call(service, method, as_user()), grpc.StatusCode.INVALID_ARGUMENT)
     assert reason(error) == "INVALID_FIELDS" and fields(error)
+
+
+@pytest.mark.parametrize("path", ["TextService/Embed", "AssistantService/Chat"])
+@pytest.mark.parametrize("messages", [[], [b"\xff"]], ids=["none", "of another type"])
+def test_a_request_that_is_no_message_of_its_type_is_named(service: Running, path: str, messages: list[bytes]) -> None:
+    raw = service.channel.stream_stream(f"/hybrid.ai.v1.{path}")
+    assert invalid(lambda: raw(iter(messages), metadata=as_user())) == ["request"]
 
 
 def timed(action: Callable[[], object]) -> float:
@@ -88,5 +96,25 @@ def test_a_call_without_the_time_to_wait_is_refused_not_kept(start: Callable[...
     wait_until(lambda: service.metric('ai_queued_items{model="embed"}') > 1024)
     error = fails(lambda: service.text.Embed(many, metadata=as_user(), timeout=1.0), grpc.StatusCode.RESOURCE_EXHAUSTED)
     assert reason(error) == "QUEUE_DEADLINE" and retry_delay(error) > 1.0
+    for one in running:
+        one.cancel()
+
+
+def test_overload_is_answered_before_the_request_has_come(start: Callable[..., Running]) -> None:
+    service = start()
+    several = text_service_pb2.EmbedRequest(texts=[LONG] * 16)
+    service.text.Embed(several, metadata=as_user())  # the speed is known
+    running = [service.text.Embed.future(several, metadata=as_user("bob")) for _ in range(100)]
+    wait_until(lambda: service.metric('ai_queued_items{model="embed"}') > 1024)
+    enough = threading.Event()
+
+    def late() -> Iterator[bytes]:
+        enough.wait(30)
+        yield several.SerializeToString()
+
+    raw = service.channel.stream_unary("/hybrid.ai.v1.TextService/Embed")
+    error = fails(lambda: raw(late(), metadata=as_user(), timeout=1.0), grpc.StatusCode.RESOURCE_EXHAUSTED)
+    assert reason(error) == "QUEUE_DEADLINE"
+    enough.set()
     for one in running:
         one.cancel()

@@ -93,7 +93,7 @@ class Service:
         self._add_services()
 
     def _gates(self) -> dict[str, Callable[[], None]]:
-        """What is refused before it is parsed, by method: where all work is one model's."""
+        """What is refused before it is read, by method: where all work is one model's."""
         gates = dict.fromkeys((f"/{TEXT}/{name}" for name in ("Embed", "Classify", "Summarize")), self.embedding.admit)
         return gates | {f"/{TEXT}/Moderate": self.moderation.admit}
 
@@ -105,7 +105,7 @@ class Service:
         assistant = AssistantService(
             self.index, Extractor(self.embedding), chat=chat, writer=self.upstream, fallback=fallback
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
         fetcher = (
             Fetcher(self.config.extract_fetch_allow, MAX_HTML, _FETCH_SECONDS) if self.config.extract_fetch else None
         )
@@ -116,7 +116,7 @@ class Service:
         openai_service_pb2_grpc.add_OpenAIServiceServicer_to_server(OpenAIService(self.embedding, writers), server)
         recommend_service_pb2_grpc.add_RecommendServiceServicer_to_server(RecommendService(self.recommender), server)
         forecast_service_pb2_grpc.add_ForecastServiceServicer_to_server(ForecastService(self.forecasting), server)
-        reflection.enable_server_reflection((*_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        reflection.enable_server_reflection((*_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
 
     async def start(self) -> None:
         """Listens, warms the models, and says so by the health service."""
@@ -195,14 +195,17 @@ class _Unregistered:
     """A server to which methods are added without being registered one by one.
 
     For each call of any method gRPC looks at every registered one (asyncio.wait over as many futures), which costs a
-    short call a seventh of its time. What stays registered is health: its calls then wait behind no others.
+    short call a seventh of its time. Registered is the check of health alone: it waits behind no other calls.
     """
 
     def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
         self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
 
-    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, object]) -> None:
-        """Leaves them to the generic ones, which have them, too."""
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Leaves the others to the generic handlers, which have all of them."""
+        if service == health.SERVICE_NAME:
+            self._server.add_registered_method_handlers(service, {"Check": handlers["Check"]})
 
 
 def _pool_limits(config: Config) -> PoolLimits:

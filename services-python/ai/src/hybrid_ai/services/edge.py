@@ -1,6 +1,6 @@
 """The edge of every call: identity, admission, public errors, timings, a log line, metrics. Services see none of it.
 
-What a queue refuses is refused here, before the request is parsed, traced or logged: saying no must cost little.
+What a queue refuses is refused here, before the request is read, traced or logged: saying no must cost little.
 A deadline or a client that went away cancels the handler's task (CancelledError); `context.cancelled()` does not tell.
 """
 
@@ -71,7 +71,7 @@ def current_call() -> Call:
 class Edge(grpc.aio.ServerInterceptor):
     """Wraps every handler once, and remembers the wrapped ones by method.
 
-    `gates` are asked, by method, before a request is parsed: they raise Overloaded where its work would be refused.
+    `gates` are asked, by method, before a request is read: they raise Overloaded where its work would be refused.
     """
 
     def __init__(self, verifier: Verifier, gates: Mapping[str, Callable[[], None]]) -> None:
@@ -111,27 +111,27 @@ class Edge(grpc.aio.ServerInterceptor):
         return wrapped
 
     def _wrap(self, method: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
-        """A single request is left unparsed until the call is let in; a stream's come after that anyway."""
+        """A single request is taken as a stream of one, and so not before the call is let in."""
         ends = _Ends(method)
         parse, write = handler.request_deserializer, {"response_serializer": handler.response_serializer}
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(self._unary(ends, handler.unary_unary, parse), **write)
+            return grpc.stream_unary_rpc_method_handler(self._unary(ends, handler.unary_unary, parse), **write)
         if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(self._stream(ends, handler.unary_stream, parse), **write)
+            return grpc.stream_stream_rpc_method_handler(self._stream(ends, handler.unary_stream, parse), **write)
         codecs = {"request_deserializer": parse, **write}
         if handler.stream_unary:
             return grpc.stream_unary_rpc_method_handler(self._unary(ends, handler.stream_unary, None), **codecs)
         return grpc.stream_stream_rpc_method_handler(self._stream(ends, handler.stream_stream, None), **codecs)
 
     def _unary(self, ends: _Ends, inner: Any, parse: Any) -> Any:
-        async def unary(request: Any, context: Context) -> Any:
+        async def unary(requests: Any, context: Context) -> Any:
             self._answering += 1
             # The task that gRPC serves the call in ends when the answer is written. What the context itself calls then
             # would refer to the context, and both be garbage that only a collection frees.
             if (task := asyncio.current_task()) is not None:
                 task.add_done_callback(self._answered)
             async with _Served(self, ends, context) as served:
-                response = await inner(_parsed(request, parse), context)
+                response = await inner(requests if parse is None else await _only(context, parse), context)
                 # At the end of the answer: in its head it would be sent by itself, for which the answer would wait.
                 context.set_trailing_metadata(_server_timing(current_call()))
                 served.code = "OK"
@@ -143,10 +143,11 @@ class Edge(grpc.aio.ServerInterceptor):
         self._answering -= 1
 
     def _stream(self, ends: _Ends, inner: Any, parse: Any) -> Any:
-        async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
+        async def stream(requests: Any, context: Context) -> AsyncIterator[Any]:
             async with _Served(self, ends, context, streams=True) as served:
                 first = True
-                async for response in inner(_parsed(request, parse), context):
+                request = requests if parse is None else await _only(context, parse)
+                async for response in inner(request, context):
                     if first:
                         await context.send_initial_metadata(_server_timing(current_call()))
                         first = False
@@ -269,9 +270,14 @@ def _untie(error: BaseException) -> None:
     error.__traceback__ = error.__context__ = None
 
 
-def _parsed(request: Any, parse: Any) -> Any:
+async def _only(context: Context, parse: Any) -> Any:
+    """The only message of a request that is not a stream."""
+    message = await context.read()
+    if message is grpc.aio.EOF:
+        await asyncio.sleep(0)  # a caller that went away is told by a cancellation
+        raise InvalidArgument([("request", "has no message; one is expected")])
     try:
-        return request if parse is None else parse(request)
+        return parse(message)
     except DecodeError:
         raise InvalidArgument([("request", "is not a message of the method's type")]) from None
 
