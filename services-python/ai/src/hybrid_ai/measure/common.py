@@ -25,6 +25,15 @@ def environment() -> dict[str, float]:
     }
 
 
+def stolen_seconds() -> float:
+    """What the machine's host has withheld from its cores since it started; 0 where it is no virtual one."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    except OSError:
+        return 0.0
+    return int(fields[8]) / os.sysconf("SC_CLK_TCK")
+
+
 def settings(**overrides: str) -> config.Config:
     """The configuration of the environment, with a secret that nobody else knows."""
     secret = {"SERVICE_SECRET": os.urandom(32).hex(), "SERVICE_SECRET_FILE": ""}

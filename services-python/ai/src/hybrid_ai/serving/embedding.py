@@ -62,7 +62,8 @@ class EmbeddingModel:
         encodings = await self.encode(texts)
         costs = [len(encoding.ids) for encoding in encodings]
         rows, timing = await self._worker.submit(encodings, costs, priority=priority)
-        return Embedded(np.stack(rows), encodings, timing)
+        vectors = rows[0][np.newaxis] if len(rows) == 1 else np.stack(rows)
+        return Embedded(vectors, encodings, timing)
 
     async def encode(self, texts: Sequence[str]) -> list[Encoding]:
         """Tokenizes; long texts in a thread."""

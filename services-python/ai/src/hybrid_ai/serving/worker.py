@@ -114,8 +114,7 @@ class Worker(Generic[P, R]):
             started = time.perf_counter()
             result = run(work.payload)
             seconds = time.perf_counter() - started
-        self._observe(1, seconds)
-        self._queue_seconds.observe(0.0)
+        job.loop.call_soon(self._observe_alone, seconds)  # after the answer, which is near
         return [result], Timing(0.0, seconds)
 
     def admit(self, size: int, priority: Priority = Priority.INTERACTIVE) -> None:
@@ -235,6 +234,10 @@ class Worker(Generic[P, R]):
     def _observe(self, works: int, seconds: float) -> None:
         self._inference_seconds.observe(seconds)
         self._batch_items.observe(works)
+
+    def _observe_alone(self, seconds: float) -> None:
+        self._observe(1, seconds)
+        self._queue_seconds.observe(0.0)
 
     def _learn_pace(self, cost: int, seconds: float) -> None:
         """From batches alone: by their pace the queue's time is foretold."""
