@@ -190,12 +190,22 @@ def cosines(connection: sqlite3.Connection, query: Vectors, passages: Sequence[i
     return sorted(scored, key=lambda pair: (-pair[1], pair[0]))
 
 
-def fetch(connection: sqlite3.Connection, passages: Sequence[int]) -> dict[int, Found]:
-    """The passages that are still there, by id."""
+def first(connection: sqlite3.Connection, passages: Sequence[int], limit: int) -> list[Found]:
+    """The first passages that are still there, in their order. Looks up more than the limit where some are not."""
+    there: list[Found] = []
+    for start in range(0, len(passages), limit):
+        there += _fetch(connection, passages[start : start + limit])
+        if len(there) >= limit:
+            break
+    return there[:limit]
+
+
+def _fetch(connection: sqlite3.Connection, passages: Sequence[int]) -> list[Found]:
     marks = ", ".join("?" * len(passages))
     rows = connection.execute(
         "SELECT p.id, d.key, d.revision, d.collection, d.title, d.uri, p.text, p.offset, d.metadata FROM passages p"
         f" JOIN documents d ON d.id = p.document WHERE p.id IN ({marks})",
         tuple(passages),
     )
-    return {row[0]: Found(*row) for row in rows}
+    found = {row[0]: Found(*row) for row in rows}
+    return [found[passage] for passage in passages if passage in found]

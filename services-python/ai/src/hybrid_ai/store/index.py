@@ -241,8 +241,7 @@ class DocumentIndex:
             ranked.insert(0, database.cosines(connection, vector, nearest.result()))
         scores = _fuse(ranked) if query.mode is Mode.HYBRID else dict(ranked[0])
         best = sorted(scores, key=lambda passage: (-scores[passage], passage))[:wanted]
-        found = database.fetch(connection, best)
-        hits = [(found[passage], scores[passage]) for passage in best if passage in found][: query.limit]
+        hits = [(found, scores[found.passage]) for found in database.first(connection, best, query.limit)]
         shown = {hit.passage: hit.text for hit, _ in hits} if query.highlight else {}
         return hits, self._words.highlights(connection, query.text, shown, total)
 
