@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 # What grpc.aio calls its reader. Under another name it is called as it would be anyway.
 _READER = "_handle_events"
+# Bytes that are looked at together.
 _MANY = 4096
 
 

@@ -19,16 +19,15 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import grpc
 from google.protobuf.message import DecodeError
 
-from hybrid_ai import telemetry, tracing
+from hybrid_ai import tracing
 from hybrid_ai.errors import DeadlineExceeded, Internal, InvalidArgument, PublicError
 from hybrid_ai.identity import METADATA_KEY, Identity, Verifier
+from hybrid_ai.services.ends import Ends
 from hybrid_ai.serving.caller import CALLER, Caller
 
 _LOG = logging.getLogger("hybrid_ai.calls")
 _EXEMPT = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_REFUSED = grpc.StatusCode.RESOURCE_EXHAUSTED.name
-_REFUSALS_TOLD_EVERY = 1.0
 _TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ class Edge(grpc.aio.ServerInterceptor):
 
     def _wrap(self, method: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
         """A single request is taken as a stream of one, and so not before the call is let in."""
-        ends = _Ends(method)
+        ends = Ends(method)
         parse, write = handler.request_deserializer, {"response_serializer": handler.response_serializer}
         if handler.unary_unary:
             return grpc.stream_unary_rpc_method_handler(self._unary(ends, handler.unary_unary, parse), **write)
@@ -123,7 +122,7 @@ class Edge(grpc.aio.ServerInterceptor):
             return grpc.stream_unary_rpc_method_handler(self._unary(ends, handler.stream_unary, None), **codecs)
         return grpc.stream_stream_rpc_method_handler(self._stream(ends, handler.stream_stream, None), **codecs)
 
-    def _unary(self, ends: _Ends, inner: Any, parse: Any) -> Any:
+    def _unary(self, ends: Ends, inner: Any, parse: Any) -> Any:
         async def unary(requests: Any, context: Context) -> Any:
             self._answering += 1
             # The task that gRPC serves the call in ends when the answer is written. What the context itself calls then
@@ -142,7 +141,7 @@ class Edge(grpc.aio.ServerInterceptor):
     def _answered(self, task: object) -> None:
         self._answering -= 1
 
-    def _stream(self, ends: _Ends, inner: Any, parse: Any) -> Any:
+    def _stream(self, ends: Ends, inner: Any, parse: Any) -> Any:
         async def stream(requests: Any, context: Context) -> AsyncIterator[Any]:
             async with _Served(self, ends, context, streams=True) as served:
                 first = True
@@ -162,7 +161,7 @@ class _Served:
 
     __slots__ = ("_context", "_edge", "_ends", "_span", "_started", "_streams", "code", "request_id", "trace_id")
 
-    def __init__(self, edge: Edge, ends: _Ends, context: Context, streams: bool = False) -> None:
+    def __init__(self, edge: Edge, ends: Ends, context: Context, streams: bool = False) -> None:
         self._edge, self._ends, self._context, self._streams = edge, ends, context, streams
         self._span: tracing.ServerSpan | None = None
         self._started = time.perf_counter()
@@ -230,40 +229,6 @@ class _Served:
             # gRPC keeps it with the call, its traceback keeps the call's frames: a ring that only a collection frees.
             asyncio.get_running_loop().call_soon(_untie, aborted)
             raise
-
-
-class _Ends:
-    """What is logged and counted about the calls of one method at their end.
-
-    Each call has a line, but for refused ones: these are told together, once a second at most.
-    """
-
-    def __init__(self, method: str) -> None:
-        self.method = method
-        self._seconds = telemetry.CALL_SECONDS.labels(method)
-        self._counters: dict[str, Any] = {}
-        self._refused, self._next_told = 0, 0.0
-
-    def record(self, code: str, seconds: float, request_id: str, trace_id: str) -> None:
-        counter = self._counters.get(code)
-        if counter is None:
-            counter = self._counters[code] = telemetry.CALLS.labels(self.method, code)
-        counter.inc()
-        self._seconds.observe(seconds)
-        if code == _REFUSED:
-            self._record_refusal()
-            return
-        level = logging.INFO if code in ("OK", "CANCELLED") else logging.WARNING
-        if _LOG.isEnabledFor(level):
-            fields = {"method": self.method, "code": code, "ms": round(seconds * 1000, 2)}
-            _LOG.log(level, "call", extra=fields | {"request_id": request_id, "trace_id": trace_id})
-
-    def _record_refusal(self) -> None:
-        self._refused += 1
-        now = time.monotonic()
-        if now >= self._next_told:
-            _LOG.warning("calls refused", extra={"method": self.method, "code": _REFUSED, "calls": self._refused})
-            self._refused, self._next_told = 0, now + _REFUSALS_TOLD_EVERY
 
 
 def _untie(error: BaseException) -> None:

@@ -114,7 +114,8 @@ class Worker(Generic[P, R]):
             started = time.perf_counter()
             result = run(work.payload)
             seconds = time.perf_counter() - started
-        job.loop.call_soon(self._observe_alone, seconds)  # after the answer, which is near
+        job.loop.call_soon(self._observe, 1, seconds)  # after the answer, which is near
+        job.loop.call_soon(self._queue_seconds.observe, 0.0)
         return [result], Timing(0.0, seconds)
 
     def admit(self, size: int, priority: Priority = Priority.INTERACTIVE) -> None:
@@ -234,10 +235,6 @@ class Worker(Generic[P, R]):
     def _observe(self, works: int, seconds: float) -> None:
         self._inference_seconds.observe(seconds)
         self._batch_items.observe(works)
-
-    def _observe_alone(self, seconds: float) -> None:
-        self._observe(1, seconds)
-        self._queue_seconds.observe(0.0)
 
     def _learn_pace(self, cost: int, seconds: float) -> None:
         """From batches alone: by their pace the queue's time is foretold."""
