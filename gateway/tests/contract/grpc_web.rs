@@ -276,13 +276,17 @@ async fn the_deadline_holds_before_and_after_the_first_message() {
 
 #[tokio::test]
 async fn a_stream_that_rests_or_lasts_too_long_is_ended() {
-    let (edge, _upstream, seen) = edge("stream_idle = \"100ms\"\nstream_max_age = \"300ms\"").await;
-    for (text, messages) in [("silent", 1..=1), ("endless", 10..=100)] {
+    // The other bound is far away: on a busy machine a stream may rest longer than it should.
+    for (bounds, text, messages) in [
+        ("stream_idle = \"100ms\"\nstream_max_age = \"30s\"", "silent", 1..=1),
+        ("stream_idle = \"30s\"\nstream_max_age = \"300ms\"", "endless", 2..=100),
+    ] {
+        let (edge, _upstream, seen) = edge(bounds).await;
         let (found, trailers) = send(edge.at.public, web("Watch"), full(framed(text, 1))).await;
         assert!(messages.contains(&found.len()), "{}", found.len());
         assert_eq!(trailers["grpc-status"], "4");
+        until(|| seen.cancellations() == 1).await;
     }
-    until(|| seen.cancellations() == 2).await;
 }
 
 #[tokio::test]

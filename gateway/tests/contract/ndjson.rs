@@ -92,7 +92,7 @@ async fn a_later_failure_is_the_last_line_or_element() {
 
 #[tokio::test]
 async fn a_silent_stream_beats_in_every_form_without_harm() {
-    let more = "first_event = \"40ms\"\nheartbeat = \"30ms\"\nstream_idle = \"250ms\"";
+    let more = "first_event = \"40ms\"\nheartbeat = \"30ms\"\nstream_idle = \"500ms\"";
     let (edge, _upstream, _seen) = edge(more).await;
     let answer = accepting(&edge, "/v1/lab:watch?text=hang", "application/x-ndjson").await;
     let text = String::from_utf8(answer.body.to_vec()).unwrap();
