@@ -1,6 +1,7 @@
 """Fixtures: a service with the real models on free ports, an event loop in a thread for it, and signed identities."""
 
 import asyncio
+import logging
 import threading
 import time
 import urllib.request
@@ -24,6 +25,7 @@ from openai_server import OpenAI
 from hybrid_ai import config, event_loop
 from hybrid_ai.server import Service
 
+logging.getLogger("hybrid_ai.calls").setLevel(logging.ERROR)  # hundreds of lines that no test reads
 SECRET = "the secret that only the gateway and ai know"
 Metadata = tuple[tuple[str, str], ...]
 

@@ -89,4 +89,9 @@ def test_a_call_is_freed_at_its_end_without_the_garbage_collector(loop: Loop, se
         gc.garbage.clear()
         gc.enable()
     # The service's own, and gRPC's of its side; the client of this test leaves others.
-    assert not left & {"RPCState", "_ServicerContext", "AbortError", "Call", "Caller", "Job", "Work", "_Served"}
+    ours = {"Call", "Caller", "Job", "Work", "_Served"}
+    assert not left & (ours | {"RPCState", "_ServicerContext", "AbortError", "_HandlerCallDetails"})
+
+
+def test_grpcs_reader_is_found(loop: Loop, service: Running) -> None:
+    assert loop.loop.gathers

@@ -10,9 +10,9 @@ from hybrid_ai import config, telemetry, tracing
 
 # How long a thread may hold the interpreter while others wait for it: the default, 5 ms, keeps models waiting.
 _SWITCH_SECONDS = 0.001
-# Objects more than were freed, before those are looked for that only refer to each other: gRPC leaves some behind with
-# each call. To look through so many takes 2 ms, each tenth time up to 10, for which the event loop stands still.
-_COLLECT_AFTER = 2_000
+# Objects more than were freed, before those are looked for that only refer to each other. Calls leave none behind; what
+# waits in a full queue is some 50,000, and to look through these takes 10 ms, for which the event loop stands still.
+_COLLECT_AFTER = 50_000
 
 
 async def _serve(settings: config.Config) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -21,6 +21,7 @@ from hybrid.ai.v1 import (
 from prometheus_client import start_http_server
 
 from hybrid_ai import telemetry
+from hybrid_ai.acceptors import Acceptors
 from hybrid_ai.config import Config
 from hybrid_ai.identity import Verifier
 from hybrid_ai.models.embedder import Embedder, TextTokenizer
@@ -61,6 +62,10 @@ _OPTIONS = [
     ("grpc.max_send_message_length", _RECEIVE_LIMIT),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # gRPC itself answers CANCELLED to some of more than 1,000 calls that were not taken yet (a pause, then a flood).
+    # Here they are all taken, and refused with a reason.
+    ("grpc.server.max_pending_requests", 20_000),
+    ("grpc.server.max_pending_requests_hard_limit", 50_000),
 ]
 
 
@@ -86,10 +91,13 @@ class Service:
         self.local = LocalGenerator(config.models_dir, config.chat_threads, config.chat_context, config.chat_queue)
         self.upstream = UpstreamGenerator(config.upstream) if config.upstream else None
         self.health = health.aio.HealthServicer()
-        self._edge = Edge(Verifier(config.secret), self._gates())
+        gates = self._gates()
+        self._edge = Edge(Verifier(config.secret), gates)
         self._server = grpc.aio.server(
             interceptors=[self._edge], options=[*_OPTIONS, ("grpc.so_reuseport", int(self._supervised))]
         )
+        # What may be refused at once is what floods hit; a check of health waits behind none of it.
+        self._acceptors = Acceptors(self._server, [self._edge], gates, apart=[f"/{health.SERVICE_NAME}/Check"])
         self._add_services()
 
     def _gates(self) -> dict[str, Callable[[], None]]:
@@ -98,7 +106,7 @@ class Service:
         return gates | {f"/{TEXT}/Moderate": self.moderation.admit}
 
     def _add_services(self) -> None:
-        server: Any = _Unregistered(self._server)
+        server: Any = self._acceptors
         fallback = self.config.upstream is not None and self.config.upstream.fallback
         writers = Writers(self.local, self.upstream, fallback)
         chat = writers.of(self.upstream.model if self.upstream else self.local.model)
@@ -128,6 +136,7 @@ class Service:
             self.metrics_port = self._metrics.server_port
         self.port = self._server.add_insecure_port(self.config.listen)
         await self._server.start()
+        self._acceptors.start()
         self._tasks.append(asyncio.create_task(_watch_loop()))
         await self.embedding.warm_up()
         await self.moderation.score(["ready"])
@@ -189,23 +198,6 @@ class Service:
     async def _set_health(self, name: str, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         await self.health.set(name, status)
-
-
-class _Unregistered:
-    """A server to which methods are added without being registered one by one.
-
-    For each call of any method gRPC looks at every registered one (asyncio.wait over as many futures), which costs a
-    short call a seventh of its time. Registered is the check of health alone: it waits behind no other calls.
-    """
-
-    def __init__(self, server: grpc.aio.Server) -> None:
-        self._server = server
-        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
-
-    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        """Leaves the others to the generic handlers, which have all of them."""
-        if service == health.SERVICE_NAME:
-            self._server.add_registered_method_handlers(service, {"Check": handlers["Check"]})
 
 
 def _pool_limits(config: Config) -> PoolLimits:

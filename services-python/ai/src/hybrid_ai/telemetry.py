@@ -3,6 +3,7 @@
 Metrics are Prometheus' own, served by a thread of theirs, so they answer even when the event loop does not.
 """
 
+import asyncio
 import json
 import logging
 import sys
@@ -42,10 +43,18 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     return {key: value for key, value in vars(record).items() if key not in _PLAIN and value not in (None, "")}
 
 
+def _utc(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
+def _local(seconds: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
+
+
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        line = {"time": f"{moment}.{int(record.msecs):03d}Z", "level": record.levelname.lower(), "service": "ai"}
+        moment = f"{_utc(record.created)}.{int(record.msecs):03d}Z"
+        line = {"time": moment, "level": record.levelname.lower(), "service": "ai"}
         line |= {"message": record.getMessage()} | _fields(record)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -54,16 +63,60 @@ class _Json(logging.Formatter):
 
 class _Human(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        moment = time.strftime("%H:%M:%S", time.localtime(record.created))
         pairs = "".join(f" {key}={value}" for key, value in _fields(record).items())
-        text = f"{moment} {record.levelname.lower():<7} {record.getMessage()}{pairs}"
+        text = f"{_local(record.created)} {record.levelname.lower():<7} {record.getMessage()}{pairs}"
         return text + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
+
+
+class CallLog:
+    """The lines of calls, as the formatters above write them, but by hand: a record for each took a tenth of a short
+    call. Those of one turn of the event loop are written together, on its next.
+    """
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self.use("json")
+
+    def use(self, form: str) -> None:
+        """`json` or `human`."""
+        self._line, self._moment = (self._json, _utc) if form == "json" else (self._human, _local)
+        self._second, self._prefix = 0, ""
+
+    def add(self, level: str, method: str, code: str, milliseconds: float, request_id: str, trace_id: str) -> None:
+        """On the event loop. Nothing in these values needs to be escaped: they are checked where they come in."""
+        now = time.time()
+        if int(now) != self._second:
+            self._second = int(now)
+            self._prefix = self._moment(now)
+        self._lines.append(self._line(now, level, method, code, milliseconds, request_id, trace_id))
+        if len(self._lines) == 1:
+            asyncio.get_running_loop().call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Writes what is held."""
+        text = "\n".join([*self._lines, ""])
+        self._lines.clear()
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+    def _json(self, now: float, level: str, method: str, code: str, ms: float, request: str, trace: str) -> str:
+        ids = (f', "request_id": "{request}"' if request else "") + (f', "trace_id": "{trace}"' if trace else "")
+        head = f'{{"time": "{self._prefix}.{int(now % 1 * 1000):03d}Z", "level": "{level}", "service": "ai"'
+        return f'{head}, "message": "call", "method": "{method}", "code": "{code}", "ms": {ms}{ids}}}'
+
+    def _human(self, now: float, level: str, method: str, code: str, ms: float, request: str, trace: str) -> str:
+        ids = (f" request_id={request}" if request else "") + (f" trace_id={trace}" if trace else "")
+        return f"{self._prefix} {level:<7} call method={method} code={code} ms={ms}{ids}"
+
+
+CALL_LOG = CallLog()
 
 
 def configure_logging(form: str, level: str) -> None:
     """One line for each record on standard error, as JSON or for people."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Human())
+    CALL_LOG.use(form)
     # What no line shows costs nothing: where it was logged (as Python's guide to logging has it), threads, processes.
     logging._srcfile = None
     logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False

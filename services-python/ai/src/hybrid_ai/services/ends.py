@@ -36,10 +36,10 @@ class Ends:
         if code == _REFUSED:
             self._record_refusal()
             return
-        level = logging.INFO if code in ("OK", "CANCELLED") else logging.WARNING
-        if _LOG.isEnabledFor(level):
-            fields = {"method": self.method, "code": code, "ms": round(seconds * 1000, 2)}
-            _LOG.log(level, "call", extra=fields | {"request_id": request_id, "trace_id": trace_id})
+        ordinary = code in ("OK", "CANCELLED")
+        if _LOG.isEnabledFor(logging.INFO if ordinary else logging.WARNING):
+            level = "info" if ordinary else "warning"
+            telemetry.CALL_LOG.add(level, self.method, code, round(seconds * 1000, 2), request_id, trace_id)
 
     def _record_refusal(self) -> None:
         self._refused += 1
