@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import os
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -93,5 +95,7 @@ def test_a_call_is_freed_at_its_end_without_the_garbage_collector(loop: Loop, se
     assert not left & (ours | {"RPCState", "_ServicerContext", "AbortError", "_HandlerCallDetails"})
 
 
-def test_grpcs_reader_is_found(loop: Loop, service: Running) -> None:
+def test_grpcs_reader_and_its_thread_are_found(loop: Loop, service: Running) -> None:
     assert loop.loop.gathers
+    (poller,) = [thread for thread in threading.enumerate() if thread.name.endswith("(_poll_wrapper)")]
+    assert poller.native_id is not None and os.sched_getscheduler(poller.native_id) == os.SCHED_BATCH
