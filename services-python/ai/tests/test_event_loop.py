@@ -74,7 +74,7 @@ def test_a_call_is_freed_at_its_end_without_the_garbage_collector(loop: Loop, se
         assert invalid(lambda: service.text.Embed(EmbedRequest(), metadata=as_user())) == ["texts"]
 
     call()
-    idle = service.service._edge._idle
+    idle = service.service._edge.under_way._idle
     wait_until(idle.is_set)
     gc.collect()
     gc.disable()

@@ -166,7 +166,7 @@ class Service:
         """Accepts nothing new, and waits for the calls under way, but not for those who watch the health."""
         closed = asyncio.create_task(self._server.stop(self.config.shutdown_seconds))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._edge.idle(), self.config.shutdown_seconds)
+            await asyncio.wait_for(self._edge.under_way.idle(), self.config.shutdown_seconds)
         await asyncio.sleep(0)  # the last answer is written before the connections are closed
         await self._server.stop(0.1)
         await closed

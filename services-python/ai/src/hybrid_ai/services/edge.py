@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -23,6 +23,7 @@ from hybrid_ai import tracing
 from hybrid_ai.errors import DeadlineExceeded, Internal, InvalidArgument, PublicError
 from hybrid_ai.identity import METADATA_KEY, Identity, Verifier
 from hybrid_ai.services.ends import Ends
+from hybrid_ai.services.under_way import UnderWay
 from hybrid_ai.serving.caller import CALLER, Caller
 
 _LOG = logging.getLogger("hybrid_ai.calls")
@@ -77,23 +78,9 @@ class Edge(grpc.aio.ServerInterceptor):
         self.verifier = verifier
         self.gates = gates
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
-        self._active = 0
+        self.under_way = UnderWay()
         # Calls with one answer that has not been written yet.
         self._answering = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    async def idle(self) -> None:
-        """Returns when no call is under way (health checks and reflection do not count)."""
-        await self._idle.wait()
-
-    def count(self, change: Literal[-1, 1]) -> None:
-        """A call began or ended."""
-        self._active += change
-        if self._active == 0:
-            self._idle.set()
-        else:
-            self._idle.clear()
 
     async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
         # Asked at its arrival: what came while another call kept the event loop finds that one still here.
@@ -130,7 +117,7 @@ class Edge(grpc.aio.ServerInterceptor):
             if (task := asyncio.current_task()) is not None:
                 task.add_done_callback(self._answered)
             async with _Served(self, ends, context) as served:
-                response = await inner(requests if parse is None else await _only(context, parse), context)
+                response = await inner(requests if parse is None else await served.only(parse), context)
                 # At the end of the answer: in its head it would be sent by itself, for which the answer would wait.
                 context.set_trailing_metadata(_server_timing(current_call()))
                 served.code = "OK"
@@ -145,7 +132,7 @@ class Edge(grpc.aio.ServerInterceptor):
         async def stream(requests: Any, context: Context) -> AsyncIterator[Any]:
             async with _Served(self, ends, context, streams=True) as served:
                 first = True
-                request = requests if parse is None else await _only(context, parse)
+                request = requests if parse is None else await served.only(parse)
                 async for response in inner(request, context):
                     if first:
                         await context.send_initial_metadata(_server_timing(current_call()))
@@ -159,22 +146,38 @@ class Edge(grpc.aio.ServerInterceptor):
 class _Served:
     """A call from first to last: identity, admission and span at the start; status, log and metrics at the end."""
 
-    __slots__ = ("_context", "_edge", "_ends", "_span", "_started", "_streams", "code", "request_id", "trace_id")
+    __slots__ = (
+        "_bytes", "_context", "_edge", "_ends", "_span", "_started", "_streams", "code", "request_id", "trace_id",
+    )  # fmt: skip
 
     def __init__(self, edge: Edge, ends: Ends, context: Context, streams: bool = False) -> None:
         self._edge, self._ends, self._context, self._streams = edge, ends, context, streams
         self._span: tracing.ServerSpan | None = None
+        self._bytes = 0
         self._started = time.perf_counter()
         self.code = "UNKNOWN"
         self.request_id = self.trace_id = ""
 
     async def __aenter__(self) -> _Served:
-        self._edge.count(+1)
+        self._edge.under_way.begin()
         try:
             self._begin()
         except Exception as error:
             await self._end(error)
         return self
+
+    async def only(self, parse: Any) -> Any:
+        """The only message of a request that is not a stream."""
+        message = await self._context.read()
+        if message is grpc.aio.EOF:
+            await asyncio.sleep(0)  # a caller that went away is told by a cancellation
+            raise InvalidArgument([("request", "has no message; one is expected")])
+        self._edge.under_way.hold(len(message))
+        self._bytes = len(message)
+        try:
+            return parse(message)
+        except DecodeError:
+            raise InvalidArgument([("request", "is not a message of the method's type")]) from None
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         await self._end(error)
@@ -187,6 +190,7 @@ class _Served:
         self.request_id = request_id if _REQUEST_ID.fullmatch(request_id) else ""
         self.trace_id = trace[1] if trace else ""
         method = self._ends.method
+        self._edge.under_way.admit()
         identity = self._edge.verifier.verify(metadata.get(METADATA_KEY))
         remaining = self._context.time_remaining()
         if remaining is not None and remaining <= 0:
@@ -205,7 +209,7 @@ class _Served:
             elif isinstance(error, Exception):
                 await self._abort(error)
         finally:
-            self._edge.count(-1)
+            self._edge.under_way.end(self._bytes)
             if self._span is not None:
                 self._span.end("" if self.code == "OK" else self.code)
             seconds = time.perf_counter() - self._started
@@ -233,18 +237,6 @@ class _Served:
 
 def _untie(error: BaseException) -> None:
     error.__traceback__ = error.__context__ = None
-
-
-async def _only(context: Context, parse: Any) -> Any:
-    """The only message of a request that is not a stream."""
-    message = await context.read()
-    if message is grpc.aio.EOF:
-        await asyncio.sleep(0)  # a caller that went away is told by a cancellation
-        raise InvalidArgument([("request", "has no message; one is expected")])
-    try:
-        return parse(message)
-    except DecodeError:
-        raise InvalidArgument([("request", "is not a message of the method's type")]) from None
 
 
 def _server_timing(call: Call) -> tuple[tuple[str, str], ...]:
