@@ -7,6 +7,7 @@ thread sleeps most of the time, it would push aside whoever runs, twice for each
 """
 
 import asyncio
+import contextlib
 import functools
 import os
 import socket
@@ -47,9 +48,11 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 def _let_grpc_wait_its_turn() -> None:
     """Linux lets a thread of this policy preempt nobody when it wakes; it has its share of the cores as before."""
-    if hasattr(os, "SCHED_BATCH"):
-        for thread in threading.enumerate():
-            if thread.name.endswith(_POLLER) and thread.native_id is not None:
+    if not hasattr(os, "SCHED_BATCH"):
+        return
+    for thread in threading.enumerate():
+        if thread.name.endswith(_POLLER) and thread.native_id is not None:
+            with contextlib.suppress(OSError):  # where a container may not, it does without
                 os.sched_setscheduler(thread.native_id, os.SCHED_BATCH, os.sched_param(0))
 
 
