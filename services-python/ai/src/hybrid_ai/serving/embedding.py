@@ -58,7 +58,8 @@ class EmbeddingModel:
     async def embed(self, texts: Sequence[str]) -> Embedded:
         """Embeds the texts. Raises Overloaded when too much waits."""
         priority = Priority.INTERACTIVE if len(texts) <= _INTERACTIVE_TEXTS else Priority.BULK
-        self._worker.admit(len(texts), priority)
+        if len(texts) > 1:  # reading one takes less than asking
+            self._worker.admit(len(texts), priority)
         encodings = await self.encode(texts)
         costs = [len(encoding.ids) for encoding in encodings]
         rows, timing = await self._worker.submit(encodings, costs, priority=priority)

@@ -47,11 +47,12 @@ class FairQueue(Generic[P, R]):
     @property
     def waiting(self) -> int:
         """How many works wait."""
-        return sum(self._works.values())
+        return self._works[Priority.INTERACTIVE] + self._works[Priority.BULK]
 
     def cost_before(self, priority: Priority) -> int:
         """The tokens that wait before a newcomer of this priority, at most."""
-        return sum(cost for level, cost in self._costs.items() if level <= priority)
+        interactive = self._costs[Priority.INTERACTIVE]
+        return interactive if priority is Priority.INTERACTIVE else interactive + self._costs[Priority.BULK]
 
     def has_room(self, size: int) -> bool:
         return self.waiting + size <= self._limits.queue

@@ -4,6 +4,7 @@ A job is what one call asked for; its works are the pieces that can run in diffe
 """
 
 import asyncio
+import bisect
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +23,7 @@ LENGTH_CLASSES = (16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 1 << 30)
 
 def length_class(cost: int) -> int:
     """The smallest class that holds `cost` tokens."""
-    return next(limit for limit in LENGTH_CLASSES if cost <= limit)
+    return LENGTH_CLASSES[bisect.bisect_left(LENGTH_CLASSES, cost)]
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,8 @@ class Worker(Generic[P, R]):
         self._niceness = niceness
         self._stage = stage
         self._queue: FairQueue[P, R] = FairQueue(limits)
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._closing = False
         self._name = name
         self._seconds_per_cost = 0.0
@@ -122,7 +123,7 @@ class Worker(Generic[P, R]):
         """Raises Overloaded where `size` works would be refused, before anything is done for them."""
         caller = CALLER.get()
         level = caller.priority or priority
-        with self._changed:
+        with self._lock:
             if self._too_late(level, caller.deadline):
                 raise self._refusal(level, "deadline", _TOO_LATE)
             if not self._queue.has_room(size) and not self._queue.victim(caller.subject, level, size):
@@ -130,7 +131,7 @@ class Worker(Generic[P, R]):
 
     def close(self, timeout: float = 5.0) -> None:
         """Lets the running batch finish and ends the threads; what waits fails as unavailable."""
-        with self._changed:
+        with self._lock:
             self._closing = True
             jobs = self._queue.clear()
             self._changed.notify_all()
@@ -140,7 +141,7 @@ class Worker(Generic[P, R]):
 
     def _enqueue(self, job: Job[P, R]) -> None:
         displaced: list[Job[P, R]] = []
-        with self._changed:
+        with self._lock:
             if self._closing:
                 telemetry.REJECTED.labels(self._name, "shutdown").inc()
                 raise Unavailable("the service is shutting down", reason="SHUTTING_DOWN")
@@ -181,7 +182,7 @@ class Worker(Generic[P, R]):
         )
 
     def _cancel(self, job: Job[P, R]) -> None:
-        with self._changed:
+        with self._lock:
             job.cancelled = True
             dropped, running = self._queue.remove(job), job.running
             self._queued_items.set(self._queue.waiting)
@@ -223,7 +224,7 @@ class Worker(Generic[P, R]):
         self._observe(len(batch), seconds)
         self._learn_pace(sum(work.cost for work in batch), seconds)
         finished: list[Job[P, R]] = []
-        with self._changed:  # several threads may finish works of one job
+        with self._lock:  # several threads may finish works of one job
             for work, result in zip(batch, results, strict=True):
                 work.job.running -= 1
                 if work.job.finish(work.index, result, started - work.job.queued_at, seconds):
@@ -243,7 +244,7 @@ class Worker(Generic[P, R]):
 
     def _give_up(self, job: Job[P, R], error: Exception) -> None:
         """Ends a job with the error, and takes the rest of it out of the queue."""
-        with self._changed:
+        with self._lock:
             job.running = 0
             self._queue.remove(job)
             self._queued_items.set(self._queue.waiting)
