@@ -200,7 +200,7 @@ def test_an_upstream_is_a_model_beside_the_small_one(configured: Running, upstre
     assert (small["model"], small["system_fingerprint"]) == (SMALL, "small-local")
 
 
-@pytest.mark.parametrize("mode", ["500", "at once garbage", "mute"])
+@pytest.mark.parametrize("mode", ["429", "500", "at once garbage", "mute"])
 def test_the_small_model_stands_in_and_is_labelled(configured: Running, upstream: OpenAI, mode: str) -> None:
     upstream.mode = mode
     answer = whole(configured, model="big-model")
@@ -209,12 +209,17 @@ def test_the_small_model_stands_in_and_is_labelled(configured: Running, upstream
     assert (first["model"], first["system_fingerprint"]) == (SMALL, "fallback-small-local")
 
 
-def test_what_the_upstream_refuses_is_told_in_openai_s_form(configured: Running, upstream: OpenAI) -> None:
+def test_what_the_upstream_refuses_is_told_in_openai_s_form(
+    configured: Running, start: Callable[..., Running], openai: tuple[OpenAI, str]
+) -> None:
+    upstream, openai_url = openai
     upstream.mode = "400"
     assert refused(lambda: whole(configured, model="big-model"))[0] == "messages"
+    alone = start(**settings_for(openai_url) | {"AI_OPENAI_FALLBACK": "none"})
     upstream.mode = "429"
-    error = fails(lambda: whole(configured, model="big-model"), grpc.StatusCode.RESOURCE_EXHAUSTED)
-    assert retry_delay(error) == 7
+    exhausted = grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert refused(lambda: whole(alone, model="big-model"), exhausted) == (None, "rate_limit_exceeded")
+    assert retry_delay(fails(lambda: whole(alone, model="big-model"), exhausted)) == 7
 
 
 @pytest.mark.parametrize("mode", ["broken", "garbage"])
