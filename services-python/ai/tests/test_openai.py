@@ -89,6 +89,9 @@ def test_embeddings_are_those_of_the_text_service(service: Running) -> None:
 def test_embeddings_limits_hold_from_both_sides(service: Running) -> None:
     assert len(embed(service, input=["x"] * 256, user="someone")["data"]) == 256
     embed(service, input="x" * 32_768, encoding_format=None)
+    most = ["x" * 32_768] * 32
+    assert len(embed(service, input=most)["data"]) == 32
+    assert refused(lambda: embed(service, input=[*most, "x"]))[0] == "input"
     for wrong in ([], ["x"] * 257, 5, None, [1, 2], [[1, 2]]):
         assert refused(lambda wrong=wrong: embed(service, input=wrong))[0] == "input"
     for wrong in ("", "x" * 32_769):
