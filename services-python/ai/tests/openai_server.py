@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from typing import Any
 
 from aiohttp import web
@@ -17,6 +18,8 @@ class OpenAI:
         self.requests: list[dict[str, Any]] = []
         self.authorization = ""
         self.left = 0
+        # In the mode "held" it answers when this is set.
+        self.released = threading.Event()
 
     async def listen(self) -> tuple[web.AppRunner, str]:
         """Starts to serve; returns what to clean up, and the base URL."""
@@ -32,6 +35,8 @@ class OpenAI:
         self.authorization = request.headers.get("authorization", "")
         if self.mode == "mute":
             await asyncio.sleep(30)
+        if self.mode == "held":
+            await asyncio.to_thread(self.released.wait, 20)
         if self.mode.isdigit():
             return web.Response(status=int(self.mode), headers={"retry-after": "7"}, text="{}")
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})

@@ -57,6 +57,25 @@ def test_what_the_documents_do_not_hold_is_said_to_be_missing(filled: Running) -
     assert events[-1].completed.found is False and "citation" not in {event.WhichOneof("event") for event in events}
 
 
+def test_an_answer_keeps_to_its_collections_and_cites_three_passages_unless_told(filled: Running) -> None:
+    for number in range(12):
+        text = f"The key of the lighthouse is kept in drawer {number}."
+        given = {"collection": f"c{number % 3}", "text": text, "owner": "dora"}
+        document = search_pb.Document(id=f"dora/{number}", revision=1, **given)
+        filled.search.Index(search_pb.IndexRequest(document=document), metadata=as_service())
+
+    def cited(**fields: object) -> list[int]:
+        """The collections of the cited documents."""
+        events = ask(filled, as_user("dora"), **fields)
+        keys = [event.citation.document_id for event in events if event.WhichOneof("event") == "citation"]
+        return [int(key.removeprefix("dora/")) % 3 for key in keys]
+
+    assert [len(cited()), len(cited(max_citations=1)), len(cited(max_citations=10))] == [3, 1, 10]
+    assert cited(collection="c1", max_citations=10) == [1] * 4
+    assert sorted(cited(collection="c1", collections=["c2", "none"], max_citations=10)) == [1] * 4 + [2] * 4
+    assert cited(collections=["none"]) == []
+
+
 def test_the_limits_hold_from_both_sides(filled: Running) -> None:
     alice = as_user("alice")
     ask(filled, alice, "q" * 4096, max_citations=10)
@@ -64,6 +83,10 @@ def test_the_limits_hold_from_both_sides(filled: Running) -> None:
     assert invalid(lambda: ask(filled, alice, "q" * 4097)) == ["question"]
     assert invalid(lambda: ask(filled, alice, max_citations=11)) == ["max_citations"]
     assert invalid(lambda: ask(filled, alice, max_citations=-1)) == ["max_citations"]
+    ask(filled, alice, collection="c" * 256, collections=["c" * 256] * 16)
+    assert invalid(lambda: ask(filled, alice, collection="c" * 257)) == ["collection"]
+    assert invalid(lambda: ask(filled, alice, collections=["c"] * 17)) == ["collections"]
+    assert invalid(lambda: ask(filled, alice, collections=["c", "", "c" * 257])) == ["collections[1]", "collections[2]"]
 
 
 def test_the_project_s_documents_are_there_for_everybody_and_follow_their_files(

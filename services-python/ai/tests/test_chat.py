@@ -1,6 +1,7 @@
 """Chat with the model here: its label, its settings and its limits."""
 
 import grpc
+import pytest
 from conftest import Running, as_user
 from grpc_errors import invalid
 from hybrid.ai.v1 import assistant_service_pb2 as pb
@@ -40,6 +41,14 @@ def test_the_same_seed_gives_the_same_text(service: Running) -> None:
         text(chat(service, "Write about the sea.", max_tokens=24, temperature=1.0, seed=seed)) for seed in (5, 5, 6)
     )
     assert first == second != other
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32 - 1, -(2**63), 2**63 - 1])
+def test_no_seed_is_taken_for_a_random_one(service: Running, seed: int) -> None:
+    first, second = (
+        text(chat(service, "Write about the sea.", max_tokens=12, temperature=1.5, seed=seed)) for _ in range(2)
+    )
+    assert first == second
 
 
 def test_the_limits_hold_from_both_sides(service: Running) -> None:

@@ -119,6 +119,10 @@ def test_metadata_s_limits_hold_from_both_sides(service: Running) -> None:
         put(service, "limits", metadata=value)
 
     metadata({f"{number:064}": "v" * 256 for number in range(31)} | {"list": ["x"] * 32})
+    most = {f"{number:064}": ["v" * 64] * 4 for number in range(32)}
+    metadata(most)
+    assert invalid(lambda: metadata(most | {f"{0:064}": ["v" * 64] * 4 + ["v"]})) == ["document.metadata"]
+    assert invalid(lambda: metadata({"k": ["v" * 256] * 32, "l": ["v" * 256] * 8})) == ["document.metadata"]
     assert invalid(lambda: metadata({str(number): 1 for number in range(33)})) == ["document.metadata"]
     assert invalid(lambda: metadata({"k" * 65: 1})) == ["document.metadata"]
     assert invalid(lambda: metadata({"": 1})) == ["document.metadata"]
@@ -134,7 +138,8 @@ def test_filters_limits_hold_from_both_sides(service: Running) -> None:
     def wrong(**condition: object) -> list[str]:
         return invalid(lambda: search(service, filters=[pb.Filter(**condition)]))
 
-    largest = pb.Filter(key="k" * 64, any_of=pb.FilterTexts(texts=["t"] * 64))
+    largest = pb.Filter(key="k" * 64, any_of=pb.FilterTexts(texts=["t" * 256] * 64))
+    search(service, filters=[pb.Filter(key="k", text="t" * 256)])
     search(service, filters=[largest] * 16, collections=["c" * 256] * 16)
     assert invalid(lambda: search(service, filters=[largest] * 17)) == ["filters"]
     assert invalid(lambda: search(service, collections=["c"] * 17)) == ["collections"]
@@ -145,5 +150,7 @@ def test_filters_limits_hold_from_both_sides(service: Running) -> None:
     assert wrong(key="k", number=float("nan")) == ["filters[0].number"]
     assert wrong(key="k", any_of=pb.FilterTexts()) == ["filters[0].any_of.texts"]
     assert wrong(key="k", any_of=pb.FilterTexts(texts=["t"] * 65)) == ["filters[0].any_of.texts"]
+    texts = ["t", "t" * 257]
+    assert wrong(key="k", any_of=pb.FilterTexts(texts=texts)) == ["filters[0].any_of.texts[1]"]
     assert wrong(key="k", range=pb.FilterRange()) == ["filters[0].range"]
     assert wrong(key="k", range=pb.FilterRange(min=float("nan"))) == ["filters[0].range"]

@@ -89,6 +89,9 @@ def test_embeddings_are_those_of_the_text_service(service: Running) -> None:
 def test_embeddings_limits_hold_from_both_sides(service: Running) -> None:
     assert len(embed(service, input=["x"] * 256, user="someone")["data"]) == 256
     embed(service, input="x" * 32_768, encoding_format=None)
+    most = ["x" * 32_768] * 32
+    assert len(embed(service, input=most)["data"]) == 32
+    assert refused(lambda: embed(service, input=[*most, "x"]))[0] == "input"
     for wrong in ([], ["x"] * 257, 5, None, [1, 2], [[1, 2]]):
         assert refused(lambda wrong=wrong: embed(service, input=wrong))[0] == "input"
     for wrong in ("", "x" * 32_769):
@@ -120,6 +123,34 @@ def test_a_stream_says_the_same_as_the_whole(service: Running) -> None:
     assert text == complete["choices"][0]["message"]["content"]
     assert chunks[-1]["choices"][0]["finish_reason"] == complete["choices"][0]["finish_reason"]
     assert "usage" not in events(chat(service, stream=True))[0]
+
+
+def test_settings_reach_the_generation_and_have_defaults() -> None:
+    def taken(**given: Any) -> Any:
+        request = {"model": SMALL, "messages": HELLO, **given}
+        return chat_request(json.dumps(request).encode()).generation
+
+    plain = taken()
+    assert (plain.max_tokens, plain.temperature, plain.seed, plain.stop) == (256, 0.2, None, ())
+    given = taken(max_tokens=9, temperature=0, seed=0, stop=["a", "b"])
+    assert (given.max_tokens, given.temperature, given.seed, given.stop) == (9, 0.0, 0, ("a", "b"))
+    assert taken(max_tokens=9, max_completion_tokens=5).max_tokens == 5
+
+
+def test_the_small_model_keeps_to_its_settings(service: Running) -> None:
+    def write(**settings: Any) -> dict[str, Any]:
+        return whole(service, messages=[{"role": "user", "content": "Count from one to twenty."}], **settings)
+
+    def text(**settings: Any) -> str:
+        return write(**settings)["choices"][0]["message"]["content"]
+
+    short = write(max_tokens=5, temperature=0)
+    assert short["usage"]["completion_tokens"] <= 5 and short["choices"][0]["finish_reason"] == "length"
+    first, second, other = (text(max_tokens=24, temperature=1, seed=seed) for seed in (5, 5, 6))
+    assert first == second != other
+    coldest = text(max_tokens=24, temperature=0)
+    word = coldest.split()[3]
+    assert text(max_tokens=24, temperature=0, stop=word) == coldest[: coldest.index(word)]
 
 
 def test_what_changes_nothing_is_taken_and_what_would_is_refused(service: Running) -> None:
@@ -191,16 +222,19 @@ def test_an_upstream_is_a_model_beside_the_small_one(configured: Running, upstre
     listed = configured.openai.ListModels(pb.ListModelsRequest(), metadata=as_user()).content.data
     owners = {model["id"]: model["owned_by"] for model in json.loads(listed)["data"]}
     assert owners == {EMBEDDER: "local", SMALL: "small-local", "big-model": "upstream"}
-    big = whole(configured, model="big-model", stop="END", seed=1)
+    settings = {"stop": "END", "seed": -1, "temperature": 1.5, "max_tokens": 7}
+    big = whole(configured, model="big-model", **settings)
     assert big["choices"][0]["message"]["content"] == "".join(WORDS)
     assert (big["model"], big["system_fingerprint"]) == ("big-model", "upstream")
     assert big["usage"] == {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16}
-    assert (upstream.requests[-1]["stop"], upstream.requests[-1]["model"]) == (["END"], "big-model")
+    sent = upstream.requests[-1]
+    assert {name: sent[name] for name in settings} == settings | {"stop": ["END"], "seed": 2**32 - 2}
+    assert sent["model"] == "big-model"
     small = whole(configured)
     assert (small["model"], small["system_fingerprint"]) == (SMALL, "small-local")
 
 
-@pytest.mark.parametrize("mode", ["500", "at once garbage", "mute"])
+@pytest.mark.parametrize("mode", ["429", "500", "at once garbage", "mute"])
 def test_the_small_model_stands_in_and_is_labelled(configured: Running, upstream: OpenAI, mode: str) -> None:
     upstream.mode = mode
     answer = whole(configured, model="big-model")
@@ -209,12 +243,17 @@ def test_the_small_model_stands_in_and_is_labelled(configured: Running, upstream
     assert (first["model"], first["system_fingerprint"]) == (SMALL, "fallback-small-local")
 
 
-def test_what_the_upstream_refuses_is_told_in_openai_s_form(configured: Running, upstream: OpenAI) -> None:
+def test_what_the_upstream_refuses_is_told_in_openai_s_form(
+    configured: Running, start: Callable[..., Running], openai: tuple[OpenAI, str]
+) -> None:
+    upstream, openai_url = openai
     upstream.mode = "400"
     assert refused(lambda: whole(configured, model="big-model"))[0] == "messages"
+    alone = start(**settings_for(openai_url) | {"AI_OPENAI_FALLBACK": "none"})
     upstream.mode = "429"
-    error = fails(lambda: whole(configured, model="big-model"), grpc.StatusCode.RESOURCE_EXHAUSTED)
-    assert retry_delay(error) == 7
+    exhausted = grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert refused(lambda: whole(alone, model="big-model"), exhausted) == (None, "rate_limit_exceeded")
+    assert retry_delay(fails(lambda: whole(alone, model="big-model"), exhausted)) == 7
 
 
 @pytest.mark.parametrize("mode", ["broken", "garbage"])

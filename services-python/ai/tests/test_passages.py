@@ -7,12 +7,26 @@ from conftest import settings
 
 from hybrid_ai.models.embedder import TextTokenizer
 from hybrid_ai.store.contracts import documents
-from hybrid_ai.store.passages import TOKEN_BUDGET, sentences, split
+from hybrid_ai.store.passages import MAX_CHARACTERS, TOKEN_BUDGET, sentences, split
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> TextTokenizer:
     return TextTokenizer(settings(tmp_path_factory.mktemp("data")).models_dir)
+
+
+def check(text: str, tokenizer: TextTokenizer) -> None:
+    """Passages are the text's own, in order, hold all of it but space, and keep to both bounds."""
+    passages = split(text, tokenizer)
+    end = 0
+    for passage in passages:
+        assert text[passage.offset : passage.offset + len(passage.text)] == passage.text
+        assert text[end : passage.offset].strip() == ""
+        end = passage.offset + len(passage.text)
+    assert text[end:].strip() == ""
+    counts = tokenizer.count([passage.text for passage in passages])
+    assert max(counts, default=0) <= TOKEN_BUDGET + 5  # a cut inside a very long word adds a few
+    assert max((len(passage.text) for passage in passages), default=0) <= MAX_CHARACTERS
 
 
 def noise(chance: random.Random) -> str:
@@ -32,16 +46,21 @@ def noise(chance: random.Random) -> str:
 
 @pytest.mark.parametrize("seed", range(25))
 def test_passages_are_exact_complete_and_within_the_budget(tokenizer: TextTokenizer, seed: int) -> None:
-    text = noise(random.Random(seed))
-    passages = split(text, tokenizer)
-    end = 0
-    for passage in passages:
-        assert text[passage.offset : passage.offset + len(passage.text)] == passage.text
-        assert text[end : passage.offset].strip() == ""
-        end = passage.offset + len(passage.text)
-    assert text[end:].strip() == ""
-    counts = tokenizer.count([passage.text for passage in passages])
-    assert max(counts, default=0) <= TOKEN_BUDGET + 5  # a cut inside a very long word adds a few
+    check(noise(random.Random(seed)), tokenizer)
+
+
+LONG = ["a" * 20_000, "🙂" * 9000, ("a" * 150 + " ") * 200, (" " * 5000 + "a") * 9, "a" + "\u200b" * 9000]
+LONG += ["\u0301" * 9000, "A word. " + "x" * 4096 + " and more.", "![](data:" + "QUJD/+" * 5000 + ")"]
+
+
+@pytest.mark.parametrize("text", LONG)
+def test_what_has_few_tokens_and_many_characters_is_split_too(tokenizer: TextTokenizer, text: str) -> None:
+    check(text, tokenizer)
+
+
+def test_a_passage_may_have_the_most_characters_and_none_more(tokenizer: TextTokenizer) -> None:
+    assert [len(passage.text) for passage in split("x" * MAX_CHARACTERS, tokenizer)] == [MAX_CHARACTERS]
+    assert [len(passage.text) for passage in split("x" * (MAX_CHARACTERS + 1), tokenizer)] == [MAX_CHARACTERS, 1]
 
 
 def test_sections_start_passages(tokenizer: TextTokenizer) -> None:

@@ -112,6 +112,36 @@ def test_interactive_work_goes_first_and_bulk_work_is_not_starved(calls: Callabl
     assert queue.order() == ["i0", "i1", "i2", "b0", "i3", "i4", "i5", "b1", "i6", "i7", "b2", "b3"]
 
 
+@pytest.mark.parametrize(("own", "order"), [(Priority.INTERACTIVE, ["new", "b1"]), (None, ["b1", "new"])])
+def test_a_caller_s_own_priority_goes_before_the_model_s(
+    calls: Callable[..., Calls], own: Priority | None, order: list[str]
+) -> None:
+    queue = calls(queue=2)
+
+    async def submit() -> None:
+        CALLER.set(Caller("bulk", priority=own))
+        queue.worker.admit(1, Priority.BULK)
+        await queue.worker.submit(["new"], [1], priority=Priority.BULK)
+
+    queue.submit("b1", subject="bulk", bulk=True)
+    queue.futures.append(asyncio.run_coroutine_threadsafe(submit(), queue.loop.loop))
+    queue.loop.run(asyncio.sleep(0))
+    assert queue.order() == order
+
+
+def test_a_caller_s_own_priority_lets_it_in_where_bulk_work_fills_the_queue(calls: Callable[..., Calls]) -> None:
+    queue = calls(queue=1)
+    queue.submit("b1", subject="bulk", bulk=True)
+
+    async def admit(own: Priority | None) -> None:
+        CALLER.set(Caller("bulk", priority=own))
+        queue.worker.admit(1, Priority.BULK)
+
+    queue.loop.run(admit(Priority.INTERACTIVE))
+    with pytest.raises(Overloaded):
+        queue.loop.run(admit(None))
+
+
 def test_batches_hold_one_class_of_length_within_their_budgets(calls: Callable[..., Calls]) -> None:
     queue = calls(tokens=128, works=3)
     for number in range(4):

@@ -2,6 +2,7 @@
 
 import pytest
 from conftest import Metadata, Running, as_anonymous, as_service, as_user
+from google.protobuf import struct_pb2
 from grpc_errors import invalid
 from hybrid.ai.v1 import search_service_pb2 as pb
 
@@ -58,6 +59,23 @@ def test_what_may_not_be_read_takes_no_result_s_place(filled: Running, mode: int
     assert len(find(filled, query, as_user("mallory"), mode=mode, limit=41)) == 41
 
 
+def test_ten_results_are_given_where_no_limit_is_named(filled: Running) -> None:
+    assert len(find(filled, "Where is the lighthouse key?", as_user("mallory"))) == 10
+
+
+def test_a_hundred_of_the_largest_results_fit_a_message(service: Running) -> None:
+    face = "\U0001f642"  # 4 bytes
+    metadata = struct_pb2.Struct()
+    for number in range(32):
+        metadata.update({face * 62 + f"{number:02}": [face * 256, *[""] * 31]})
+    names = {"collection": face * 256, "title": face * 1024, "uri": face * 2048}
+    index(service, face * 256, face * 409_600, owner="zoe", metadata=metadata, **names)
+    request = pb.SearchRequest(query="face", limit=100, mode=pb.SEARCH_MODE_VECTOR)
+    response = service.search.Search(request, metadata=as_user("zoe"))
+    assert len(response.results) == 100 and {len(result.passage) for result in response.results} == {4096}
+    assert 7_000_000 < response.ByteSize() <= 8 * 1024 * 1024 - 100 * 200 * 8  # beside them: a highlight for each token
+
+
 def test_a_service_without_a_user_must_say_for_whom(filled: Running) -> None:
     assert invalid(lambda: find(filled, "key", as_service())) == ["visible_to"]
 
@@ -110,12 +128,16 @@ def test_index_s_limits_hold_from_both_sides(service: Running) -> None:
     assert invalid(lambda: index(service, "l/1", "t" * 1_048_577)) == ["document.text"]
     assert invalid(lambda: index(service, "l/1", readers=["a", ""])) == ["document.readers[1]"]
     assert invalid(lambda: index(service, "l/1", readers=["a"] * 1001)) == ["document.readers"]
+    assert invalid(lambda: index(service, "l/1", readers=["a", "r" * 257])) == ["document.readers[1]"]
+    for name, most in (("collection", 256), ("uri", 2048), ("owner", 256)):
+        given = {name: "x" * (most + 1)}
+        assert invalid(lambda given=given: index(service, "l/1", **given)) == [f"document.{name}"]
     assert index(service, "l/2", " " * 1_048_576).passages == 0
 
 
 def test_search_s_limits_hold_from_both_sides(service: Running) -> None:
     alice = as_user()
-    find(service, "q" * 4096, alice, limit=100)
+    find(service, "q" * 4096, alice, limit=100, exclude_document_id="k" * 256, visible_to=["s" * 256] * 100)
     find(service, "q", alice, limit=1)
     assert invalid(lambda: find(service, "", alice)) == ["query"]
     assert invalid(lambda: find(service, "q" * 4097, alice)) == ["query"]
@@ -124,11 +146,14 @@ def test_search_s_limits_hold_from_both_sides(service: Running) -> None:
     assert invalid(lambda: find(service, "q", alice, mode=9)) == ["mode"]
     assert invalid(lambda: find(service, "q", alice, visible_to=["a"] * 101)) == ["visible_to"]
     assert invalid(lambda: find(service, "q", alice, visible_to=["a", ""])) == ["visible_to[1]"]
+    assert invalid(lambda: find(service, "q", alice, visible_to=["s" * 257])) == ["visible_to[0]"]
+    assert invalid(lambda: find(service, "q", alice, exclude_document_id="k" * 257)) == ["exclude_document_id"]
 
 
 def test_delete_s_limits_hold(service: Running) -> None:
     def delete(key: str, revision: int) -> None:
         service.search.Delete(pb.DeleteRequest(document_id=key, revision=revision), metadata=as_service())
 
+    delete("k" * 256, 1)
     assert invalid(lambda: delete("", 1)) == ["document_id"]
     assert invalid(lambda: delete("k" * 257, 0)) == ["document_id", "revision"]

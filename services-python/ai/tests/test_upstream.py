@@ -6,10 +6,13 @@ from typing import Any
 import grpc
 import pytest
 from conftest import Running, as_service, as_user, wait_until
-from grpc_errors import fails, invalid, retry_delay
+from grpc_errors import fails, invalid, reason, retry_delay
 from hybrid.ai.v1 import assistant_service_pb2 as pb
 from hybrid.ai.v1 import search_service_pb2 as search_pb
 from openai_server import WORDS, OpenAI, settings_for
+
+FAILING = ["429", "500", "401", "at once garbage", "mute"]
+REFUSING = ["400", "413", "422"]
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +37,9 @@ def upstream(openai: tuple[OpenAI, str]) -> OpenAI:
     return openai[0]
 
 
-def chat(service: Running) -> Any:
+def chat(service: Running, seed: int = 4) -> Any:
     message = pb.ChatMessage(role=pb.CHAT_ROLE_USER, content="Hello?")
-    request = pb.ChatRequest(messages=[message], max_tokens=9, temperature=0.5, seed=4)
+    request = pb.ChatRequest(messages=[message], max_tokens=9, temperature=0.5, seed=seed)
     return service.assistant.Chat(request, metadata=as_user())
 
 
@@ -57,6 +60,7 @@ def test_answer_gives_the_upstream_the_passages_and_cites_them(configured: Runni
     events = list(configured.assistant.Answer(request, metadata=as_user()))
     assert [event.WhichOneof("event") for event in events] == ["citation"] + ["delta"] * 5 + ["completed"]
     assert events[0].citation.passage == "The answer is forty-two."
+    assert all(not event.delta.citations for event in events)
     assert events[-1].completed.model == "big-model" and events[-1].completed.found
     prompt = upstream.requests[-1]["messages"][-1]["content"]
     assert "[1] The answer is forty-two." in prompt and "What is the answer?" in prompt
@@ -67,6 +71,29 @@ def test_an_answer_without_passages_asks_no_upstream(configured: Running, upstre
     request = pb.AnswerRequest(question="What is the answer?")
     events = list(configured.assistant.Answer(request, metadata=as_user("nobody")))
     assert events[-1].completed.found is False and len(upstream.requests) == asked
+
+
+def test_a_seed_that_engines_take_for_a_random_one_is_another(configured: Running, upstream: OpenAI) -> None:
+    for seed, sent in ((-1, 2**32 - 2), (2**32 - 1, 0), (7, 7)):
+        list(chat(configured, seed=seed))
+        assert upstream.requests[-1]["seed"] == sent
+
+
+def test_a_chat_s_settings_have_defaults(configured: Running, upstream: OpenAI) -> None:
+    message = pb.ChatMessage(role=pb.CHAT_ROLE_USER, content="Hello?")
+    list(configured.assistant.Chat(pb.ChatRequest(messages=[message]), metadata=as_user()))
+    sent = upstream.requests[-1]
+    assert (sent["max_tokens"], sent["temperature"]) == (256, 0.2) and "seed" not in sent
+
+
+def test_the_characters_of_a_chat_are_bounded_together(configured: Running, upstream: OpenAI) -> None:
+    def send(*lengths: int) -> None:
+        messages = [pb.ChatMessage(role=pb.CHAT_ROLE_USER, content="🙂" * length) for length in lengths]
+        list(configured.assistant.Chat(pb.ChatRequest(messages=messages), metadata=as_user()))
+
+    send(8192, 8192)
+    assert sum(len(message["content"]) for message in upstream.requests[-1]["messages"]) == 16_384
+    assert invalid(lambda: send(8192, 8193)) == ["messages"]
 
 
 def test_a_caller_who_goes_stops_the_upstream(configured: Running, upstream: OpenAI) -> None:
@@ -83,31 +110,46 @@ def test_a_refusing_upstream_is_unavailable(configured: Running, upstream: OpenA
     upstream.mode = mode
     error = fails(lambda: chat(configured), grpc.StatusCode.UNAVAILABLE)
     assert error.details() == f"the configured upstream answered HTTP {mode}"
+    assert reason(error) == "UNAVAILABLE"
 
 
 @pytest.mark.parametrize("mode", ["broken", "garbage"])
 def test_a_stream_that_breaks_off_is_an_error_and_not_an_end(configured: Running, upstream: OpenAI, mode: str) -> None:
     upstream.mode = mode
-    fails(lambda: chat(configured), grpc.StatusCode.UNAVAILABLE)
+    for call in (chat, answer):
+        assert reason(fails(lambda call=call: call(configured), grpc.StatusCode.UNAVAILABLE)) == "UNAVAILABLE"
 
 
 def test_an_overloaded_upstream_says_when_to_come_back(configured: Running, upstream: OpenAI) -> None:
     upstream.mode = "429"
-    assert retry_delay(fails(lambda: chat(configured), grpc.StatusCode.RESOURCE_EXHAUSTED)) == 7
+    for call in (chat, answer):
+        error = fails(lambda call=call: call(configured), grpc.StatusCode.RESOURCE_EXHAUSTED)
+        assert (reason(error), retry_delay(error)) == ("OVERLOADED", 7)
 
 
-def test_a_refused_prompt_is_the_caller_s_error(configured: Running, upstream: OpenAI) -> None:
-    upstream.mode = "400"
+@pytest.mark.parametrize("mode", REFUSING)
+def test_what_the_upstream_refuses_is_the_caller_s_error(configured: Running, upstream: OpenAI, mode: str) -> None:
+    upstream.mode = mode
     assert invalid(lambda: chat(configured)) == ["messages"]
+    assert invalid(lambda: answer(configured)) == ["question"]
+
+
+@pytest.mark.parametrize("mode", REFUSING)
+def test_a_refused_prompt_is_told_in_a_chat_and_replaced_in_an_answer(
+    falling_back: Running, upstream: OpenAI, mode: str
+) -> None:
+    upstream.mode = mode
+    assert invalid(lambda: chat(falling_back)) == ["messages"]
+    events = answer(falling_back)
+    assert [event.WhichOneof("event") for event in events] == ["citation", "delta", "completed"]
+    completed = events[-1].completed
+    assert (completed.model, completed.found) == ("extractive", True) and "did not take" in completed.notice
 
 
 def test_an_upstream_that_is_not_there_is_unavailable(start: Callable[..., Running]) -> None:
     service = start(AI_OPENAI_BASE_URL="http://127.0.0.1:9/v1", AI_OPENAI_MODEL="big-model", AI_OPENAI_FALLBACK="none")
     error = fails(lambda: chat(service), grpc.StatusCode.UNAVAILABLE)
-    assert "127.0.0.1" not in error.details()
-
-
-FAILING = ["500", "401", "at once garbage", "mute"]
+    assert "127.0.0.1" not in error.details() and reason(error) == "UNAVAILABLE"
 
 
 @pytest.mark.parametrize("mode", FAILING)
@@ -140,15 +182,21 @@ def test_what_the_upstream_began_is_not_continued_by_another(falling_back: Runni
     fails(lambda: answer(falling_back), grpc.StatusCode.UNAVAILABLE)
 
 
-def test_citations_do_not_wait_for_the_upstream(falling_back: Running, upstream: OpenAI) -> None:
-    upstream.mode = "mute"
+def test_citations_do_not_wait_for_the_upstream(start: Callable[..., Running], openai: tuple[OpenAI, str]) -> None:
+    upstream, url = openai
+    service = with_document(start(**settings_for(url) | {"AI_OPENAI_SILENCE_SECONDS": "30"}))
+    upstream.mode, asked = "held", len(upstream.requests)
+    upstream.released.clear()
     request = pb.AnswerRequest(question="What is the answer?")
-    call = falling_back.assistant.Answer(request, metadata=as_user())
-    asked = len(upstream.requests)
-    assert next(call).citation.number == 1
-    assert len(upstream.requests) - asked <= 1
-    call.cancel()
-    wait_until(lambda: falling_back.metric("ai_generations_active") == 0)
+    call = service.assistant.Answer(request, metadata=as_user(), timeout=10)
+    try:
+        assert next(call).citation.number == 1
+        wait_until(lambda: len(upstream.requests) == asked + 1)
+    finally:
+        upstream.released.set()
+    events = list(call)
+    assert "".join(event.delta.text for event in events) == "".join(WORDS)
+    assert events[-1].completed.model == "big-model"
 
 
 def answer(service: Running) -> list[pb.AnswerResponse]:

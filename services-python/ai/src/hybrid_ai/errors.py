@@ -44,6 +44,7 @@ class InvalidArgument(PublicError):
     reason = "INVALID_FIELDS"
 
     def __init__(self, violations: Sequence[tuple[str, str]]) -> None:
+        self.violations = tuple(violations)
         bad = error_details_pb2.BadRequest()
         for field, description in violations:
             bad.field_violations.add(field=field, description=description)

@@ -41,6 +41,11 @@ class Generation:
     stop: Sequence[str] = ()
 
 
+def engine_seed(seed: int) -> int:
+    """The seed as engines take it: 32 bits, but for the largest number, by which llama.cpp means a random one."""
+    return seed % 0xFFFFFFFF
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """How a generation ended. `finish` is "stop" or "length"."""
@@ -90,7 +95,7 @@ class LanguageModel:
             "cache_prompt": False,  # the same seed gives the same text, whatever was asked before
         }
         if request.seed is not None:
-            body["seed"] = request.seed & 0xFFFFFFFF
+            body["seed"] = engine_seed(request.seed)
         if request.stop:
             body["stop"] = list(request.stop)
         collected: dict[str, Any] = {"finish": "stop"}

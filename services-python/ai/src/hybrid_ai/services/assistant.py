@@ -7,7 +7,7 @@ from typing import Any
 from hybrid.ai.v1 import assistant_service_pb2 as pb
 from hybrid.ai.v1 import assistant_service_pb2_grpc
 
-from hybrid_ai.errors import InvalidArgument, Overloaded, Unavailable
+from hybrid_ai.errors import InvalidArgument, Overloaded, PublicError, Unavailable
 from hybrid_ai.models.language_model import Generation, Usage
 from hybrid_ai.services.checks import Violations, check_length
 from hybrid_ai.services.edge import current_call
@@ -28,6 +28,7 @@ ANSWER_TOKENS = 512
 EXTRACTIVE = "extractive"
 NOT_FOUND = "The documents that you may read do not seem to answer this question."
 FALLBACK_NOTICE = "The configured model is not available now."
+REFUSED_NOTICE = "The configured model did not take the question with its passages."
 _INSTRUCTIONS = (
     "Answer the question from the numbered passages alone. After each statement write the number of the passage that it"
     " rests on in square brackets, for example [1]. If the passages do not hold the answer, say so."
@@ -115,10 +116,11 @@ class AssistantService(assistant_service_pb2_grpc.AssistantServiceServicer):
         messages = [("system", _INSTRUCTIONS), ("user", f"{numbered}\n\nQuestion: {request.question}")]
         try:
             begun = await begin([self._writer], Generation(messages, ANSWER_TOKENS, DEFAULT_TEMPERATURE, None))
-        except (Overloaded, Unavailable):
+        except (InvalidArgument, Overloaded, Unavailable) as error:
             if not self._fallback:
-                raise
-            async with contextlib.aclosing(self._extract(passages, reading, FALLBACK_NOTICE)) as events:
+                raise _about_the_question(error) from None
+            notice = REFUSED_NOTICE if isinstance(error, InvalidArgument) else FALLBACK_NOTICE
+            async with contextlib.aclosing(self._extract(passages, reading, notice)) as events:
                 async for event in events:
                     yield event
             return
@@ -126,7 +128,15 @@ class AssistantService(assistant_service_pb2_grpc.AssistantServiceServicer):
             async for piece in begun:
                 if isinstance(piece, str):
                     yield pb.AnswerResponse(delta=pb.AnswerDelta(text=piece))
+        # Whether the passages hold the answer is for the text to say: nobody here has judged it.
         yield pb.AnswerResponse(completed=pb.AnswerCompleted(model=self._writer.model, found=True))
+
+
+def _about_the_question(error: PublicError) -> PublicError:
+    """The error as it concerns who asks: they did not write the messages that the writer refused."""
+    if not isinstance(error, InvalidArgument):
+        return error
+    return InvalidArgument([("question", f"and its passages {description}") for _, description in error.violations])
 
 
 def _citations(passages: list[Found]) -> list[pb.AnswerResponse]:

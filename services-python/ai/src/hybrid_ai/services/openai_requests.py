@@ -17,6 +17,7 @@ from hybrid_ai.services.assistant import (
     MAX_TOKENS,
 )
 from hybrid_ai.services.openai_errors import Refused
+from hybrid_ai.services.text_checks import MAX_CHARACTERS as MAX_INPUT
 from hybrid_ai.services.text_checks import MAX_TEXT, MAX_TEXTS
 
 MAX_STOPS, MAX_STOP = 4, 64
@@ -131,6 +132,8 @@ def embeddings_request(data: bytes) -> EmbeddingsRequest:
             raise Refused([("input", "has tokens; only text is taken, for models have different tokens")])
         if not isinstance(text, str) or not 1 <= len(text) <= MAX_TEXT:
             raise Refused([(f"input[{index}]", f"a text of 1 to {MAX_TEXT} characters is needed")])
+    if (total := sum(map(len, texts))) > MAX_INPUT:
+        raise Refused([("input", f"has {total} characters together; at most {MAX_INPUT} are allowed")])
     form = read.take("encoding_format", "float", "float or base64", lambda value: value in ("float", "base64"))
     dimensions = read.integer("dimensions", DIMENSIONS, 1, DIMENSIONS)
     return EmbeddingsRequest(read.model(), texts, form == "base64", dimensions)

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
-from collections import deque
+import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
+from weakref import WeakValueDictionary
 
 from google.protobuf import json_format
 from hybrid.ai.v1 import search_service_pb2 as pb
@@ -14,6 +15,8 @@ from hybrid_ai.errors import InvalidArgument
 from hybrid_ai.services import search_checks as checks
 from hybrid_ai.services.checks import Violations, check_length
 from hybrid_ai.services.edge import current_call
+from hybrid_ai.services.streams import answer_each
+from hybrid_ai.serving.caller import CALLER, Priority
 from hybrid_ai.store.access import access_for, access_list
 from hybrid_ai.store.database import Document
 from hybrid_ai.store.index import DocumentIndex, Mode, Outcome, Query
@@ -47,23 +50,23 @@ class SearchService(search_service_pb2_grpc.SearchServiceServicer):
     async def IndexMany(
         self, requests: AsyncIterator[pb.IndexManyRequest], context: Any
     ) -> AsyncIterator[pb.IndexManyResponse]:
-        waiting: deque[asyncio.Task[pb.IndexManyResponse]] = deque()
-        try:
-            async for request in requests:
-                waiting.append(asyncio.create_task(self._one_of_many(request)))
-                while waiting and (len(waiting) >= _AT_ONCE or waiting[0].done()):
-                    yield await waiting.popleft()
-            while waiting:
-                yield await waiting.popleft()
-        finally:
-            for task in waiting:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, Exception):
-                    await task
+        """Bulk work: it gives way to interactive calls, and waits for room where the embedder's queue is full."""
+        CALLER.set(dataclasses.replace(CALLER.get(), priority=Priority.BULK))
+        turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+        async def store(request: pb.IndexManyRequest) -> pb.IndexManyResponse:
+            # A lock lets in who came first: the revisions of one document are stored in the order they were sent.
+            turn = turns.setdefault(request.document.id, asyncio.Lock())
+            async with turn:
+                return await self._one_of_many(request)
+
+        async with contextlib.aclosing(answer_each(requests, store, _AT_ONCE)) as answers:
+            async for answer in answers:
+                yield answer
 
     async def _one_of_many(self, request: pb.IndexManyRequest) -> pb.IndexManyResponse:
         document = _document(request.document)
-        outcome, revision, passages = await self._index.index(document)
+        outcome, revision, passages = await self._index.index(document, patient=True)
         return pb.IndexManyResponse(
             document_id=document.key, outcome=_OUTCOMES[outcome], revision=revision, passages=passages
         )

@@ -17,6 +17,9 @@ MAX_VISIBLE_TO = 100
 MAX_URI = 2048
 MAX_COLLECTIONS = 16
 MAX_FIELDS, MAX_FIELD_KEY, MAX_FIELD_TEXT, MAX_FIELD_TEXTS = 32, 64, 256, 32
+# Characters of a document's metadata together: 32 keys with a text each, all as long as may be. With much more, an
+# answer of 100 results could exceed the 8 MiB of a message.
+MAX_METADATA = MAX_FIELDS * (MAX_FIELD_KEY + MAX_FIELD_TEXT)
 MAX_FILTERS, MAX_FILTER_TEXTS = 16, 64
 
 
@@ -47,6 +50,7 @@ def check_search(request: pb.SearchRequest) -> None:
     if request.mode not in pb.SearchMode.values():
         violations.append(("mode", f"is {request.mode}, which is not a search mode"))
     check_subjects(violations, "visible_to", request.visible_to, MAX_VISIBLE_TO)
+    check_length(violations, "exclude_document_id", request.exclude_document_id, 0, MAX_KEY)
     check_collections(violations, request.collection, request.collections)
     if len(request.filters) > MAX_FILTERS:
         violations.append(("filters", f"has {len(request.filters)} filters; at most {MAX_FILTERS} are allowed"))
@@ -99,6 +103,9 @@ def _check_filter(violations: Violations, path: str, sent: pb.Filter) -> None:
         case "any_of" if not 1 <= len(sent.any_of.texts) <= MAX_FILTER_TEXTS:
             description = f"has {len(sent.any_of.texts)} texts; 1 to {MAX_FILTER_TEXTS} are allowed"
             violations.append((f"{path}.any_of.texts", description))
+        case "any_of":
+            for index, text in enumerate(sent.any_of.texts):
+                check_length(violations, f"{path}.any_of.texts[{index}]", text, 0, MAX_FIELD_TEXT)
         case "range" if not (sent.range.HasField("min") or sent.range.HasField("max")):
             violations.append((f"{path}.range", "has neither min nor max; one of both is needed"))
         case "range" if math.isnan(sent.range.min) or math.isnan(sent.range.max):
@@ -117,7 +124,20 @@ def _metadata(violations: Violations, sent: struct_pb2.Struct) -> dict[str, Valu
             violations.append(("document.metadata", description))
         elif (value := _value(violations, path, sent.fields[key])) is not None:
             metadata[key] = value
+    if (total := sum(len(key) + _characters(value) for key, value in metadata.items())) > MAX_METADATA:
+        description = f"has {total} characters together; at most {MAX_METADATA} are allowed"
+        violations.append(("document.metadata", description))
     return metadata
+
+
+def _characters(value: Value) -> int:
+    match value:
+        case str():
+            return len(value)
+        case list():
+            return sum(map(len, value))
+        case _:
+            return 0
 
 
 def _value(violations: Violations, path: str, sent: struct_pb2.Value) -> Value | None:

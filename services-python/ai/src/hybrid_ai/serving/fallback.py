@@ -4,7 +4,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from hybrid_ai.errors import Unavailable
+from hybrid_ai.errors import Overloaded, Unavailable
 from hybrid_ai.models.language_model import Generation, Usage
 from hybrid_ai.serving.generation import Generator
 
@@ -33,13 +33,13 @@ class Begun:
 async def begin(writers: Sequence[Generator], request: Generation) -> Begun:
     """Waits for the first piece of the first writer that is available. Raises what the last one raises.
 
-    A writer that refuses the request, or is overloaded, is not passed over: the caller has to know.
+    An overloaded writer is not available, too. One that refuses the request is not passed over: the caller has to know.
     """
     for position, writer in enumerate(writers):
         stream = writer.generate(request)
         try:
             first = await anext(stream, None)
-        except Unavailable as error:
+        except (Overloaded, Unavailable) as error:
             await stream.aclose()
             if position + 1 == len(writers):
                 raise

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hybrid_ai import telemetry
 from hybrid_ai.config import Upstream
 from hybrid_ai.errors import InvalidArgument, Overloaded, Unavailable
-from hybrid_ai.models.language_model import Generation, Usage
+from hybrid_ai.models.language_model import Generation, Usage, engine_seed
 
 if TYPE_CHECKING:
     import aiohttp
@@ -99,7 +99,7 @@ class UpstreamGenerator:
             "stream_options": {"include_usage": True},
         }
         if request.seed is not None:
-            body["seed"] = request.seed
+            body["seed"] = engine_seed(request.seed)
         if request.stop:
             body["stop"] = list(request.stop)
         return body

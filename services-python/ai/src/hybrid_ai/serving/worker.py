@@ -79,7 +79,8 @@ class Worker(Generic[P, R]):
         what runs. Raises Overloaded when the queue is full or too long for the deadline, DeadlineExceeded after it.
         """
         caller = CALLER.get()
-        job: Job[P, R] = Job(payloads, costs, on_event, caller, caller.priority or priority)
+        level = priority if caller.priority is None else caller.priority
+        job: Job[P, R] = Job(payloads, costs, on_event, caller, level)
         self._submitted += 1
         try:
             if self._alone is not None and self._is_alone(job, self._alone.cost):
@@ -122,7 +123,7 @@ class Worker(Generic[P, R]):
     def admit(self, size: int, priority: Priority = Priority.INTERACTIVE) -> None:
         """Raises Overloaded where `size` works would be refused, before anything is done for them."""
         caller = CALLER.get()
-        level = caller.priority or priority
+        level = priority if caller.priority is None else caller.priority
         with self._lock:
             if self._too_late(level, caller.deadline):
                 raise self._refusal(level, "deadline", _TOO_LATE)

@@ -21,6 +21,7 @@ import numpy as np
 from hybrid_ai.errors import Overloaded
 from hybrid_ai.models.embedder import DIMENSIONS, MODEL_NAME, Vectors
 from hybrid_ai.serving.embedding import EmbeddingModel
+from hybrid_ai.serving.patience import when_there_is_room
 from hybrid_ai.serving.worker import Timing
 from hybrid_ai.store import database, fields, reindex
 from hybrid_ai.store.access import Access
@@ -106,8 +107,11 @@ class DocumentIndex:
             self._model = database.model_row(self._writer, model)
         self._load()
 
-    async def index(self, document: Document) -> tuple[Outcome, int, int]:
-        """Stores a document unless a newer state is known. Returns what happened, the stored revision, its passages."""
+    async def index(self, document: Document, patient: bool = False) -> tuple[Outcome, int, int]:
+        """Stores a document unless a newer state is known. Returns what happened, the stored revision, its passages.
+
+        Raises Overloaded where too much waits to be embedded; if `patient`, it waits for room instead.
+        """
         known = await self._read(lambda connection: database.stored(connection, document.key))
         if known is not None and known.revision >= document.revision:
             return await self._write(lambda: self._apply(document, [], np.empty((0, DIMENSIONS), np.float32)))
@@ -115,7 +119,8 @@ class DocumentIndex:
         passages = await loop.run_in_executor(self._split_thread, split, document.text, self._embedding.tokenizer)
         if not passages and document.title:
             passages = [Passage(0, "")]
-        vectors = await self._embed([reindex.embedded_text(document.title, passage.text) for passage in passages])
+        texts = [reindex.embedded_text(document.title, passage.text) for passage in passages]
+        vectors = await self._embed(texts, patient)
         return await self._write(lambda: self._apply(document, passages, vectors))
 
     async def delete(self, key: str, revision: int) -> bool:
@@ -171,11 +176,12 @@ class DocumentIndex:
             self._vectors.replace(document, list(group), acls)
             acls = {}
 
-    async def _embed(self, texts: list[str]) -> Vectors:
+    async def _embed(self, texts: list[str], patient: bool = False) -> Vectors:
         """Embeds passages a few at a time, so that a long document never fills the queue."""
         parts = [np.empty((0, DIMENSIONS), np.float32)]
         for start in range(0, len(texts), _EMBED_AT_ONCE):
-            parts.append((await self._embedding.embed(texts[start : start + _EMBED_AT_ONCE])).vectors)
+            embed = functools.partial(self._embedding.embed, texts[start : start + _EMBED_AT_ONCE])
+            parts.append((await (when_there_is_room(embed) if patient else embed())).vectors)
         return np.concatenate(parts)
 
     async def _write(self, change: Callable[[], T]) -> T:

@@ -1,5 +1,7 @@
 """Splits a text into passages of at most a budget of tokens, at headings, paragraphs and sentences where possible.
 
+Characters are bounded, too: to the tokenizer a word of a million letters, or an image within a note, is one token.
+
 A passage is always text[offset : offset + len(passage)], word for word.
 """
 
@@ -10,6 +12,8 @@ from dataclasses import dataclass
 from hybrid_ai.models.embedder import TextTokenizer
 
 TOKEN_BUDGET = 200
+# Four times what so many tokens of prose have. Of such passages a search's answer of 100 fits a message.
+MAX_CHARACTERS = 4096
 # Below this a section is too short to stand alone, and the next one joins it.
 _SHORT_SECTION = 24
 
@@ -39,7 +43,7 @@ class _Piece:
 
 def split(text: str, tokenizer: TextTokenizer, budget: int = TOKEN_BUDGET) -> list[Passage]:
     """The passages of a text, in order; none for a text without words."""
-    pieces = [piece for block in _blocks(text) for piece in block]
+    pieces = [part for block in _blocks(text) for piece in block for part in _chop(text, piece)]
     counts = tokenizer.count([text[piece.start : piece.end] for piece in pieces])
     for piece, count in zip(pieces, counts, strict=True):
         piece.tokens = count
@@ -80,6 +84,20 @@ def _blocks(text: str) -> Iterator[list[_Piece]]:
         yield pieces
 
 
+def _chop(text: str, piece: _Piece) -> Iterator[_Piece]:
+    """The piece itself, or parts of it that have no more characters than a passage may; between words if possible."""
+    start = piece.start
+    while start < piece.end:
+        end = min(start + MAX_CHARACTERS, piece.end)
+        if end < piece.end:
+            space = max(text.rfind(" ", start + 1, end), text.rfind("\n", start + 1, end))
+            end = space if space > 0 else end
+        opens = start == piece.start
+        if text[start:end].strip():
+            yield _Piece(start, end, block=piece.block and opens, heading=piece.heading and opens)
+        start = end
+
+
 def _cut(text: str, piece: _Piece, tokenizer: TextTokenizer, budget: int) -> Iterator[_Piece]:
     """The piece itself, or parts of it that fit the budget."""
     if piece.tokens <= budget:
@@ -109,7 +127,8 @@ def _pack(pieces: list[_Piece], budget: int) -> Iterator[tuple[int, int]]:
     for index, piece in enumerate(pieces):
         section = piece.heading and used >= _SHORT_SECTION
         torn = piece.block and used + blocks[index] > budget and used >= budget // 4
-        if used and (section or torn or used + piece.tokens > budget):
+        long = piece.end - start > MAX_CHARACTERS
+        if used and (section or torn or long or used + piece.tokens > budget):
             yield start, end
             used = 0
         if not used:

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hybrid_ai.errors import Overloaded
 from hybrid_ai.identity import EVERYBODY
 from hybrid_ai.store.access import access_list
 from hybrid_ai.store.contracts import documents as contract_documents
@@ -67,12 +66,7 @@ async def fill(index: DocumentIndex, root: Path) -> int:
 async def _store(index: DocumentIndex, source: Source, revision: int) -> None:
     subjects = access_list(OWNER, [EVERYBODY])
     document = Document(source.key, revision, COLLECTION, source.title, source.text, source.uri, subjects, source.hash)
-    while True:
-        try:
-            await index.index(document)
-            return
-        except Overloaded:  # callers go first
-            await asyncio.sleep(0.2)
+    await index.index(document, patient=True)  # callers go first
 
 
 def _markdown(root: Path) -> Iterator[Source]:
