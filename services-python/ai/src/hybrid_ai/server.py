@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import grpc
@@ -137,16 +137,16 @@ class Service:
         self.port = self._server.add_insecure_port(self.config.listen)
         await self._server.start()
         self._acceptors.start()
-        self._tasks.append(asyncio.create_task(_watch_loop()))
+        self._run_beside("watching the event loop", _watch_loop())
         await self.embedding.warm_up()
         await self.moderation.score(["ready"])
         if self.config.chat_load == "start" and self.upstream is None:
             await self.local.load()
         for name in ("", *(name for name in _NAMES if name != SEARCH)):  # that one when the index is filled
             await self._set_health(name, True)
-        self._tasks.append(asyncio.create_task(self._fill_index()))
+        self._run_beside("filling the index", self._fill_index())
         if self.config.chat_load == "background" and self.upstream is None:
-            self._tasks.append(asyncio.create_task(self.local.load()))
+            self._run_beside("loading the chat model", self.local.load())
         host = self.config.listen.rpartition(":")[0]
         _LOG.info("ready", extra={"listen": f"{host}:{self.port}", "metrics_port": self.metrics_port})
 
@@ -156,11 +156,12 @@ class Service:
         await self._drain()
         for task in self._tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        if self.upstream is not None:
-            await self.upstream.close()
-        await asyncio.to_thread(self._close)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            if self.upstream is not None:
+                await self.upstream.close()
+        finally:
+            await asyncio.to_thread(self._close)
 
     async def _drain(self) -> None:
         """Accepts nothing new, and waits for the calls under way, but not for those who watch the health."""
@@ -170,6 +171,17 @@ class Service:
         await asyncio.sleep(0)  # the last answer is written before the connections are closed
         await self._server.stop(0.1)
         await closed
+
+    def _run_beside(self, what: str, work: Coroutine[Any, Any, None]) -> None:
+        """Runs it beside the calls until the stop. Nobody waits for it, so that its failure is logged as it happens."""
+
+        async def run() -> None:
+            try:
+                await work
+            except Exception:
+                _LOG.exception("failed while calls go on", extra={"what": what})
+
+        self._tasks.append(asyncio.create_task(run()))
 
     async def _fill_index(self) -> None:
         """Indexes the project's documents after the start; then search is ready."""
@@ -184,16 +196,16 @@ class Service:
             _LOG.info("documents embedded anew, with another model", extra={"documents": refreshed})
 
     def _close(self) -> None:
-        self.local.close()
-        self.pages.close()
-        self.moderation.close()
-        self.recommender.close()
-        self.forecasting.close()
-        self.embedding.close()
-        self.index.close()
-        if not self._supervised:
-            self._metrics.shutdown()
-            self._metrics.server_close()
+        """Closes everything, whatever fails on the way, in this order."""
+        parts = (
+            self.local, self.pages, self.moderation, self.recommender, self.forecasting, self.embedding, self.index,
+        )  # fmt: skip
+        with contextlib.ExitStack() as last_first:
+            if not self._supervised:
+                last_first.callback(self._metrics.server_close)
+                last_first.callback(self._metrics.shutdown)
+            for part in reversed(parts):
+                last_first.callback(part.close)
 
     async def _set_health(self, name: str, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
