@@ -184,7 +184,10 @@ class Service:
         self._tasks.append(asyncio.create_task(run()))
 
     async def _fill_index(self) -> None:
-        """Indexes the project's documents after the start; then search is ready."""
+        """Indexes the project's documents after the start; then search is ready.
+
+        The first of several processes does it alone, and embeds anew what another model did: the others follow it.
+        """
         try:
             if self.config.documents_dir is not None and self.config.process == 0:
                 await project.fill(self.index, self.config.documents_dir)
@@ -192,7 +195,7 @@ class Service:
             _LOG.exception("the project's documents could not be indexed")
         await self._set_health(SEARCH, True)
         await asyncio.to_thread(memory.give_back)  # what loading the models and the index left over
-        if refreshed := await self.index.refresh():
+        if self.config.process == 0 and (refreshed := await self.index.refresh()):
             _LOG.info("documents embedded anew, with another model", extra={"documents": refreshed})
 
     def _close(self) -> None:
