@@ -23,6 +23,7 @@ from prometheus_client import start_http_server
 from hybrid_ai import telemetry
 from hybrid_ai.acceptors import Acceptors
 from hybrid_ai.config import Config
+from hybrid_ai.errors import PublicError
 from hybrid_ai.identity import Verifier
 from hybrid_ai.models.embedder import Embedder, TextTokenizer
 from hybrid_ai.models.toxicity import ToxicityModel
@@ -31,6 +32,7 @@ from hybrid_ai.services.assistant import AssistantService
 from hybrid_ai.services.edge import Edge
 from hybrid_ai.services.forecast import ForecastService
 from hybrid_ai.services.openai import OpenAIService, Writers
+from hybrid_ai.services.openai_errors import shaped
 from hybrid_ai.services.recommend import RecommendService
 from hybrid_ai.services.search import SearchService
 from hybrid_ai.services.text import TextService
@@ -96,14 +98,17 @@ class Service:
         self._server = grpc.aio.server(
             interceptors=[self._edge], options=[*_OPTIONS, ("grpc.so_reuseport", int(self._supervised))]
         )
-        # What may be refused at once is what floods hit; a check of health waits behind none of it.
-        self._acceptors = Acceptors(self._server, [self._edge], gates, apart=[f"/{health.SERVICE_NAME}/Check"])
+        # What may be refused at once is what floods hit; a check of health waits behind none of it. Each method here
+        # makes all calls dearer: OpenAI's are refused as well, but taken as gRPC takes them.
+        flooded = [method for method in gates if method.startswith(f"/{TEXT}/")]
+        self._acceptors = Acceptors(self._server, [self._edge], flooded, apart=[f"/{health.SERVICE_NAME}/Check"])
         self._add_services()
 
     def _gates(self) -> dict[str, Callable[[], None]]:
         """What is refused before it is read, by method: where all work is one model's."""
         gates = dict.fromkeys((f"/{TEXT}/{name}" for name in ("Embed", "Classify", "Summarize")), self.embedding.admit)
-        return gates | {f"/{TEXT}/Moderate": self.moderation.admit}
+        openai = _in_openais_form(self.embedding.admit)
+        return gates | {f"/{TEXT}/Moderate": self.moderation.admit, f"/{OPENAI}/CreateEmbeddings": openai}
 
     def _add_services(self) -> None:
         server: Any = self._acceptors
@@ -213,6 +218,18 @@ class Service:
     async def _set_health(self, name: str, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         await self.health.set(name, status)
+
+
+def _in_openais_form(admit: Callable[[], None]) -> Callable[[], None]:
+    """Refuses as OpenAI's clients know it."""
+
+    def ask() -> None:
+        try:
+            admit()
+        except PublicError as error:
+            raise shaped(error) from None
+
+    return ask
 
 
 def _pool_limits(config: Config) -> PoolLimits:
