@@ -1,7 +1,10 @@
 """Fixtures: a service with the real models on free ports, an event loop in a thread for it, and signed identities."""
 
 import asyncio
+import contextlib
+import importlib
 import logging
+import pkgutil
 import threading
 import time
 import urllib.request
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import hybrid.ai.v1
 import jwt
 import pytest
 from hybrid.ai.v1 import (
@@ -28,6 +32,13 @@ from hybrid_ai.server import Service
 logging.getLogger("hybrid_ai.calls").setLevel(logging.ERROR)  # hundreds of lines that no test reads
 SECRET = "the secret that only the gateway and ai know"
 Metadata = tuple[tuple[str, str], ...]
+# Every service of the contracts, whichever are there, by its full name.
+SERVICES = {
+    service.full_name: service
+    for module in pkgutil.iter_modules(hybrid.ai.v1.__path__, "hybrid.ai.v1.")
+    if module.name.endswith("_service_pb2")
+    for service in importlib.import_module(module.name).DESCRIPTOR.services_by_name.values()
+}
 
 
 def sign(subject: str = "alice", kind: str = "user", secret: str = SECRET, **claims: Any) -> str:
@@ -82,10 +93,14 @@ class Running:
         self.forecast = forecast_service_pb2_grpc.ForecastServiceStub(self.channel)
 
     def metric(self, sample: str) -> float:
-        """A sample's value as /metrics shows it, 0 where it is not there."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.service.metrics_port}/metrics") as response:
-            lines = response.read().decode().splitlines()
-        return next((float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(sample + " ")), 0.0)
+        return metric(self.service.metrics_port, sample)
+
+
+def metric(port: int, sample: str) -> float:
+    """A sample's value as /metrics shows it, 0 where it is not there."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
+        lines = response.read().decode().splitlines()
+    return next((float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(sample + " ")), 0.0)
 
 
 def wait_until(condition: Callable[[], bool], timeout: float = 10.0) -> float:
@@ -110,6 +125,35 @@ def settings(folder: Path, **overrides: str) -> config.Config:
     return config.load(environment | overrides)
 
 
+@contextlib.contextmanager
+def serving(loop: Loop, configured: config.Config) -> Iterator[Running]:
+    """A started service, which is stopped at the end."""
+
+    async def build() -> Service:  # gRPC takes the running loop for its own
+        service = Service(configured)
+        await service.start()
+        return service
+
+    running = Running(loop.run(build()))
+    try:
+        yield running
+    finally:
+        running.channel.close()
+        loop.run(running.service.stop())
+
+
+def held(loop: Loop, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> Callable[[], object]:
+    """Lets nothing of a coroutine function happen until what is returned is called."""
+    inner, go = getattr(owner, name), asyncio.Event()
+
+    async def wait(*args: Any) -> Any:
+        await go.wait()
+        return await inner(*args)
+
+    monkeypatch.setattr(owner, name, wait)
+    return lambda: loop.loop.call_soon_threadsafe(go.set)
+
+
 @pytest.fixture(scope="session")
 def loop() -> Iterator[Loop]:
     running = Loop()
@@ -120,21 +164,13 @@ def loop() -> Iterator[Loop]:
 @pytest.fixture(scope="module")
 def start(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
     """Starts services, each with its own data folder, and stops them after the module."""
-    started: list[Running] = []
+    with contextlib.ExitStack() as started:
 
-    def begin(**overrides: str) -> Running:
-        async def build() -> Service:  # gRPC takes the running loop for its own
-            service = Service(settings(tmp_path_factory.mktemp("data"), **overrides))
-            await service.start()
-            return service
+        def begin(**overrides: str) -> Running:
+            configured = settings(tmp_path_factory.mktemp("data"), **overrides)
+            return started.enter_context(serving(loop, configured))
 
-        started.append(Running(loop.run(build())))
-        return started[-1]
-
-    yield begin
-    for running in started:
-        running.channel.close()
-        loop.run(running.service.stop())
+        yield begin
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from conftest import SECRET, as_service, as_user
+from conftest import SECRET, as_service, as_user, metric
 from hybrid.ai.v1 import recommend_service_pb2, recommend_service_pb2_grpc, search_service_pb2_grpc
 from hybrid.ai.v1 import search_service_pb2 as pb
 
@@ -41,6 +41,9 @@ class Process:
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}", options)
         self.search = search_service_pb2_grpc.SearchServiceStub(self.channel)
         self.recommend = recommend_service_pb2_grpc.RecommendServiceStub(self.channel)
+
+    def metric(self, sample: str) -> float:
+        return metric(self.metrics_port, sample)
 
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)

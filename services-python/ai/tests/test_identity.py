@@ -4,13 +4,15 @@ import time
 
 import grpc
 import pytest
-from conftest import SECRET, Running, sign
+from conftest import SECRET, SERVICES, Running, sign, wait_until
+from google.protobuf import descriptor_pb2
 from grpc_errors import fails
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from hybrid.ai.v1.text_service_pb2 import EmbedRequest
 
 NOW = int(time.time())
+SERVING = health_pb2.HealthCheckResponse.SERVING
 REFUSED = {
     "missing": None,
     "empty": "",
@@ -65,13 +67,22 @@ def test_a_known_token_is_refused_once_it_has_expired() -> None:
         verifier.verify(token)
 
 
-def test_health_and_reflection_need_no_identity(service: Running) -> None:
+def test_health_needs_no_identity(service: Running) -> None:
     health = health_pb2_grpc.HealthStub(service.channel)
-    services = {f"hybrid.ai.v1.{name}Service" for name in ("Text", "Search", "Assistant", "Recommend", "Forecast")}
-    for name in ("", *services):
-        assert health.Check(health_pb2.HealthCheckRequest(service=name)).status == 1, name
+    requests = [health_pb2.HealthCheckRequest(service=name) for name in ("", *SERVICES)]
+    wait_until(lambda: {health.Check(request).status for request in requests} == {SERVING})  # search comes last
+
+
+def test_reflection_needs_no_identity_and_describes_every_service(service: Running) -> None:
+    requests = [reflection_pb2.ServerReflectionRequest(list_services="")]
+    requests += [reflection_pb2.ServerReflectionRequest(file_containing_symbol=name) for name in SERVICES]
     stub = reflection_pb2_grpc.ServerReflectionStub(service.channel)
-    request = reflection_pb2.ServerReflectionRequest(list_services="")
-    (answer,) = stub.ServerReflectionInfo(iter([request]))
-    names = {entry.name for entry in answer.list_services_response.service}
-    assert services <= names
+    listed, *described = stub.ServerReflectionInfo(iter(requests))
+    names = {entry.name for entry in listed.list_services_response.service}
+    assert names == {*SERVICES, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+    for expected, answer in zip(SERVICES.values(), described, strict=True):
+        first = answer.file_descriptor_response.file_descriptor_proto[0]
+        file = descriptor_pb2.FileDescriptorProto.FromString(first)
+        (found,) = file.service
+        assert f"{file.package}.{found.name}" == expected.full_name
+        assert [method.name for method in found.method] == [method.name for method in expected.methods]

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +10,11 @@ import pytest
 from conftest import as_service, as_user, wait_until
 from hybrid.ai.v1 import search_service_pb2 as pb
 from hybrid.ai.v1 import search_service_pb2_grpc, text_service_pb2, text_service_pb2_grpc
+from prometheus_client.mmap_dict import MmapedDict
 from test_crash import Process
 
 CHANNELS = 12
+EMBED = "/hybrid.ai.v1.TextService/Embed"
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +36,6 @@ def processes(service: Process) -> list[int]:
     tasks = Path(f"/proc/{service.process.pid}/task").iterdir()
     pids = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
     return [pid for pid in pids if b"hybrid_ai" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-
-
-def metric(service: Process, sample: str) -> float:
-    with urllib.request.urlopen(f"http://127.0.0.1:{service.metrics_port}/metrics") as response:
-        lines = response.read().decode().splitlines()
-    return next((float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(sample + " ")), 0.0)
 
 
 def found(channel: grpc.Channel, query: str) -> set[str]:
@@ -68,23 +63,51 @@ def test_every_process_finds_what_any_of_them_was_given(service: Process) -> Non
 
 
 def test_the_metrics_are_those_of_all_processes(service: Process) -> None:
-    sample = 'ai_calls_total{code="OK",method="/hybrid.ai.v1.TextService/Embed"}'
-    before = metric(service, sample)
+    sample = f'ai_calls_total{{code="OK",method="{EMBED}"}}'
+    before = service.metric(sample)
     connections = channels(service)
     for channel in connections:
         request = text_service_pb2.EmbedRequest(texts=["a"])
         text_service_pb2_grpc.TextServiceStub(channel).Embed(request, metadata=as_user())
         channel.close()
-    wait_until(lambda: metric(service, sample) == before + CHANNELS)
+    wait_until(lambda: service.metric(sample) == before + CHANNELS)
+
+
+def answered_by(service: Process) -> dict[int, float]:
+    """How many calls of Embed each process has answered. Each writes its metrics to files of its own."""
+    answered = dict[int, float]()
+    for pid in processes(service):
+        pairs = (pair.partition(b"=") for pair in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+        (folder,) = (value for name, _, value in pairs if name == b"PROMETHEUS_MULTIPROC_DIR")
+        file = Path(os.fsdecode(folder)) / f"counter_{pid}.db"
+        values = MmapedDict.read_all_values_from_file(str(file)) if file.exists() else ()
+        answered[pid] = sum(value for key, value, *_ in values if "ai_calls_total" in key and EMBED in key)
+    return answered
+
+
+def test_connections_are_spread_over_the_processes(service: Process) -> None:
+    before = answered_by(service)
+    connections = channels(service) + channels(service)
+    for channel in connections:
+        request = text_service_pb2.EmbedRequest(texts=["a"])
+        text_service_pb2_grpc.TextServiceStub(channel).Embed(request, metadata=as_user())
+
+    def new() -> list[float]:
+        return [calls - before[pid] for pid, calls in answered_by(service).items()]
+
+    wait_until(lambda: sum(new()) == len(connections))
+    assert len(new()) == 2 and min(new()) > 0, new()  # by chance alone, once in eight million runs
+    for channel in connections:
+        channel.close()
 
 
 def test_a_dead_process_is_replaced(service: Process) -> None:
-    wait_until(lambda: metric(service, "ai_processes") == 2)
+    wait_until(lambda: service.metric("ai_processes") == 2)
     before = processes(service)
     assert len(before) == 2
-    restarts = metric(service, "ai_process_restarts_total")
+    restarts = service.metric("ai_process_restarts_total")
     os.kill(before[1], signal.SIGKILL)
-    wait_until(lambda: metric(service, "ai_process_restarts_total") == restarts + 1)
+    wait_until(lambda: service.metric("ai_process_restarts_total") == restarts + 1)
     assert before[1] not in processes(service)
     for channel in channels(service):
         grpc.channel_ready_future(channel).result(timeout=30)

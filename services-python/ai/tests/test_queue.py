@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from conftest import Loop, wait_until
+from prometheus_client import REGISTRY
 
 from hybrid_ai.errors import DeadlineExceeded, Overloaded, Unavailable
 from hybrid_ai.serving.caller import CALLER, Caller, Priority
@@ -171,7 +172,7 @@ def test_what_is_too_late_is_dropped_before_it_runs(calls: Callable[..., Calls])
     assert isinstance(late.exception(), DeadlineExceeded)
 
 
-def test_a_call_that_would_wait_past_its_deadline_is_refused_at_once(calls: Callable[..., Calls]) -> None:
+def test_a_call_that_would_wait_for_more_than_half_of_its_time_is_refused_at_once(calls: Callable[..., Calls]) -> None:
     queue = calls()
     queue.recorder.open.set()
     queue.futures[0].result(20)
@@ -180,10 +181,11 @@ def test_a_call_that_would_wait_past_its_deadline_is_refused_at_once(calls: Call
     queue.submit("busy again")
     wait_until(lambda: queue.recorder.started == 2)
     queue.submit(*["x"] * 10, subject="alice")
-    hurried = queue.submit("hurried", subject="bob", deadline=time.monotonic() + 4)
+    # What waits takes 5 s, which is more than half of 9 s and less than half of 11 s.
+    hurried = queue.submit("hurried", subject="bob", deadline=time.monotonic() + 9)
     error = hurried.exception(1)
     assert isinstance(error, Overloaded) and error.retry_seconds == pytest.approx(5.0)
-    patient = queue.submit("patient", subject="bob", deadline=time.monotonic() + 30)
+    patient = queue.submit("patient", subject="bob", deadline=time.monotonic() + 11)
     assert not patient.done()
 
 
@@ -204,6 +206,32 @@ def test_a_queue_of_equals_refuses_the_newcomer(calls: Callable[..., Calls]) -> 
         queue.submit(subject, subject=subject)
     assert isinstance(queue.submit("dave", subject="dave").exception(1), Overloaded)
     assert queue.order() == ["alice", "bob", "carol"]
+
+
+def rejected(reason: str) -> float:
+    """How many jobs of these tests' models were, as the metrics tell."""
+    labels = {"model": "test", "reason": reason}
+    return REGISTRY.get_sample_value("ai_rejected_total", labels) or 0.0
+
+
+def test_whatever_is_refused_or_dropped_is_counted_by_its_reason(calls: Callable[..., Calls]) -> None:
+    queue = calls(queue=4)
+    reasons = ("deadline", "full", "displaced", "expired", "shutdown")
+    before = [rejected(reason) for reason in reasons]
+    expires = time.monotonic() + 0.05
+    queue.submit("too late", subject="bob", deadline=expires)
+    for number in range(4):
+        queue.submit(f"a{number}", subject="alice")  # the last one finds the queue full
+    queue.submit("d1", subject="dave")  # takes the place of alice's latest
+    queue.submit("d2", subject="dave")
+    queue.worker._seconds_per_cost = 10.0
+    queue.submit("in a hurry", subject="carol", deadline=time.monotonic() + 20)
+    queue.worker._seconds_per_cost = 0.0
+    wait_until(lambda: time.monotonic() > expires)
+    queue.order()
+    queue.worker.close()
+    queue.submit("after the end")
+    assert [rejected(reason) - was for reason, was in zip(reasons, before, strict=True)] == [1, 2, 1, 1, 1]
 
 
 def test_interactive_work_displaces_bulk_work(calls: Callable[..., Calls]) -> None:
@@ -341,8 +369,10 @@ def test_alone_ends_with_the_deadline_and_with_errors_and_goes_on(
     loop: Loop, lonely: tuple[Callable[..., Any], Lonely]
 ) -> None:
     submit, model = lonely
-    with pytest.raises((DeadlineExceeded, Overloaded)):
+    before = rejected("expired")
+    with pytest.raises(DeadlineExceeded):
         loop.run(submit("late", deadline=time.monotonic() - 1))
+    assert rejected("expired") == before + 1
     with pytest.raises(ArithmeticError):
         loop.run(submit("bad"))
     assert loop.run(submit("good")) == ["GOOD"]

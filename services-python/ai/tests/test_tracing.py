@@ -12,8 +12,13 @@ from typing import Any
 import grpc
 import pytest
 from conftest import as_user
+from hybrid.ai.v1 import (
+    assistant_service_pb2,
+    assistant_service_pb2_grpc,
+    search_service_pb2,
+    text_service_pb2_grpc,
+)
 from hybrid.ai.v1 import text_service_pb2 as pb
-from hybrid.ai.v1 import text_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from test_crash import Process
 
@@ -69,6 +74,30 @@ def test_a_call_continues_its_callers_trace(collector: Collector, tmp_path: Path
     assert work.parent_span_id == call.span_id
     assert failed.status.message == "INVALID_ARGUMENT"
     assert "secret" not in str(received)
+
+
+def test_streams_and_searches_continue_their_callers_traces(collector: Collector, tmp_path: Path) -> None:
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.port}"}
+    service = Process(tmp_path, endpoint | {"OTEL_BSP_SCHEDULE_DELAY": "50"})
+    callers = {"SearchService/Search": ("a" * 32, "1" * 16), "AssistantService/Chat": ("b" * 32, "2" * 16)}
+
+    def metadata(method: str) -> Any:
+        trace, parent = callers[method]
+        return (*as_user(), ("traceparent", f"00-{trace}-{parent}-01"))
+
+    request = search_service_pb2.SearchRequest(query="secret words")
+    service.search.Search(request, metadata=metadata("SearchService/Search"))
+    message = assistant_service_pb2.ChatMessage(role=assistant_service_pb2.CHAT_ROLE_USER, content="secret words")
+    chat = assistant_service_pb2.ChatRequest(messages=[message], max_tokens=3)
+    assistant = assistant_service_pb2_grpc.AssistantServiceStub(service.channel)
+    assert list(assistant.Chat(chat, metadata=metadata("AssistantService/Chat")))
+    spans = {span.name: span for span in (collector.spans.get(timeout=20) for _ in range(4))}
+    assert service.end(signal.SIGTERM) == 0
+    for (method, (trace, parent)), work in zip(callers.items(), ("model embed", "model chat"), strict=True):
+        call = spans[f"hybrid.ai.v1.{method}"]
+        assert (call.trace_id.hex(), call.parent_span_id.hex()) == (trace, parent)
+        assert (spans[work].trace_id.hex(), spans[work].parent_span_id) == (trace, call.span_id)
+    assert "secret" not in str(spans)
 
 
 def test_without_an_endpoint_nothing_of_opentelemetry_is_loaded() -> None:

@@ -86,10 +86,12 @@ class DeadlineExceeded(PublicError):
 
 
 class FailedPrecondition(PublicError):
-    """The service is not configured to do that."""
+    """The service is not configured to do that; the reason says which setting forbids it."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
-    reason = "NOT_CONFIGURED"
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message, reason=reason)
 
 
 class Unavailable(PublicError):

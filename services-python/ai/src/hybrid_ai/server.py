@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import grpc
@@ -23,6 +23,7 @@ from prometheus_client import start_http_server
 from hybrid_ai import telemetry
 from hybrid_ai.acceptors import Acceptors
 from hybrid_ai.config import Config
+from hybrid_ai.errors import PublicError
 from hybrid_ai.identity import Verifier
 from hybrid_ai.models.embedder import Embedder, TextTokenizer
 from hybrid_ai.models.toxicity import ToxicityModel
@@ -31,6 +32,7 @@ from hybrid_ai.services.assistant import AssistantService
 from hybrid_ai.services.edge import Edge
 from hybrid_ai.services.forecast import ForecastService
 from hybrid_ai.services.openai import OpenAIService, Writers
+from hybrid_ai.services.openai_errors import shaped
 from hybrid_ai.services.recommend import RecommendService
 from hybrid_ai.services.search import SearchService
 from hybrid_ai.services.text import TextService
@@ -96,14 +98,17 @@ class Service:
         self._server = grpc.aio.server(
             interceptors=[self._edge], options=[*_OPTIONS, ("grpc.so_reuseport", int(self._supervised))]
         )
-        # What may be refused at once is what floods hit; a check of health waits behind none of it.
-        self._acceptors = Acceptors(self._server, [self._edge], gates, apart=[f"/{health.SERVICE_NAME}/Check"])
+        # What may be refused at once is what floods hit; a check of health waits behind none of it. Each method here
+        # makes all calls dearer: OpenAI's are refused as well, but taken as gRPC takes them.
+        flooded = [method for method in gates if method.startswith(f"/{TEXT}/")]
+        self._acceptors = Acceptors(self._server, [self._edge], flooded, apart=[f"/{health.SERVICE_NAME}/Check"])
         self._add_services()
 
     def _gates(self) -> dict[str, Callable[[], None]]:
         """What is refused before it is read, by method: where all work is one model's."""
         gates = dict.fromkeys((f"/{TEXT}/{name}" for name in ("Embed", "Classify", "Summarize")), self.embedding.admit)
-        return gates | {f"/{TEXT}/Moderate": self.moderation.admit}
+        openai = _in_openais_form(self.embedding.admit)
+        return gates | {f"/{TEXT}/Moderate": self.moderation.admit, f"/{OPENAI}/CreateEmbeddings": openai}
 
     def _add_services(self) -> None:
         server: Any = self._acceptors
@@ -137,16 +142,16 @@ class Service:
         self.port = self._server.add_insecure_port(self.config.listen)
         await self._server.start()
         self._acceptors.start()
-        self._tasks.append(asyncio.create_task(_watch_loop()))
+        self._run_beside("watching the event loop", _watch_loop())
         await self.embedding.warm_up()
         await self.moderation.score(["ready"])
         if self.config.chat_load == "start" and self.upstream is None:
             await self.local.load()
         for name in ("", *(name for name in _NAMES if name != SEARCH)):  # that one when the index is filled
             await self._set_health(name, True)
-        self._tasks.append(asyncio.create_task(self._fill_index()))
+        self._run_beside("filling the index", self._fill_index())
         if self.config.chat_load == "background" and self.upstream is None:
-            self._tasks.append(asyncio.create_task(self.local.load()))
+            self._run_beside("loading the chat model", self.local.load())
         host = self.config.listen.rpartition(":")[0]
         _LOG.info("ready", extra={"listen": f"{host}:{self.port}", "metrics_port": self.metrics_port})
 
@@ -156,11 +161,12 @@ class Service:
         await self._drain()
         for task in self._tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        if self.upstream is not None:
-            await self.upstream.close()
-        await asyncio.to_thread(self._close)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            if self.upstream is not None:
+                await self.upstream.close()
+        finally:
+            await asyncio.to_thread(self._close)
 
     async def _drain(self) -> None:
         """Accepts nothing new, and waits for the calls under way, but not for those who watch the health."""
@@ -171,8 +177,22 @@ class Service:
         await self._server.stop(0.1)
         await closed
 
+    def _run_beside(self, what: str, work: Coroutine[Any, Any, None]) -> None:
+        """Runs it beside the calls until the stop. Nobody waits for it, so that its failure is logged as it happens."""
+
+        async def run() -> None:
+            try:
+                await work
+            except Exception:
+                _LOG.exception("failed while calls go on", extra={"what": what})
+
+        self._tasks.append(asyncio.create_task(run()))
+
     async def _fill_index(self) -> None:
-        """Indexes the project's documents after the start; then search is ready."""
+        """Indexes the project's documents after the start; then search is ready.
+
+        The first of several processes does it alone, and embeds anew what another model did: the others follow it.
+        """
         try:
             if self.config.documents_dir is not None and self.config.process == 0:
                 await project.fill(self.index, self.config.documents_dir)
@@ -180,24 +200,36 @@ class Service:
             _LOG.exception("the project's documents could not be indexed")
         await self._set_health(SEARCH, True)
         await asyncio.to_thread(memory.give_back)  # what loading the models and the index left over
-        if refreshed := await self.index.refresh():
+        if self.config.process == 0 and (refreshed := await self.index.refresh()):
             _LOG.info("documents embedded anew, with another model", extra={"documents": refreshed})
 
     def _close(self) -> None:
-        self.local.close()
-        self.pages.close()
-        self.moderation.close()
-        self.recommender.close()
-        self.forecasting.close()
-        self.embedding.close()
-        self.index.close()
-        if not self._supervised:
-            self._metrics.shutdown()
-            self._metrics.server_close()
+        """Closes everything, whatever fails on the way, in this order."""
+        parts = (
+            self.local, self.pages, self.moderation, self.recommender, self.forecasting, self.embedding, self.index,
+        )  # fmt: skip
+        with contextlib.ExitStack() as last_first:
+            if not self._supervised:
+                last_first.callback(self._metrics.server_close)
+                last_first.callback(self._metrics.shutdown)
+            for part in reversed(parts):
+                last_first.callback(part.close)
 
     async def _set_health(self, name: str, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         await self.health.set(name, status)
+
+
+def _in_openais_form(admit: Callable[[], None]) -> Callable[[], None]:
+    """Refuses as OpenAI's clients know it."""
+
+    def ask() -> None:
+        try:
+            admit()
+        except PublicError as error:
+            raise shaped(error) from None
+
+    return ask
 
 
 def _pool_limits(config: Config) -> PoolLimits:
