@@ -64,7 +64,18 @@ async fn board(sut: Arc<Sut>) -> Result<()> {
     let mut viewer = connect(&sut.address("public"), &sut.token(&unique())?).await?;
     subscribe(&mut viewer, &format!("board:{name}"), None).await?;
     send(&sut, &token, &name, 0..40).await?;
-    let forecast = until(&mut viewer, |data| data["type"] == "forecast" && data["status"] == "fresh").await?;
+    // Whichever comes first.
+    let (mut forecast, mut judged) = (None, None);
+    let shown = until(&mut viewer, |data| {
+        match data["type"].as_str() {
+            Some("forecast") if data["status"] == "fresh" => forecast = Some(data.clone()),
+            Some("anomaly") if data["status"] == "normal" => judged = Some(data.clone()),
+            _ => {}
+        }
+        forecast.is_some() && judged.is_some()
+    });
+    shown.await?;
+    let (forecast, judged) = (forecast.context("a forecast")?, judged.context("a verdict")?);
     let points = forecast["points"].as_array().context("points")?;
     ensure!(points.len() >= 10, "{forecast}");
     for point in points {
@@ -72,7 +83,6 @@ async fn board(sut: Arc<Sut>) -> Result<()> {
             ["low", "value", "high"].map(|part| point[part].as_f64().unwrap_or(f64::NAN));
         ensure!(low < value && value < high && (90.0..115.0).contains(&value), "{point} in {forecast}");
     }
-    let judged = until(&mut viewer, |data| data["type"] == "anomaly" && data["status"] == "normal").await?;
     ensure!(judged["last_anomaly"].is_null(), "{judged}");
     // The spike, and then as usual, so that its window closes.
     send(&sut, &token, &name, 40..46).await?;
@@ -94,7 +104,7 @@ async fn send(sut: &Sut, token: &str, device: &str, seconds: std::ops::Range<u64
 }
 
 /// The first of the pushed values that fits.
-async fn until(user: &mut User, fits: impl Fn(&Value) -> bool) -> Result<Value> {
+async fn until(user: &mut User, mut fits: impl FnMut(&Value) -> bool) -> Result<Value> {
     within("the value", SOON, async {
         loop {
             if let Some(found) = numbers(&pushed(user).await?).into_iter().find(|data| fits(data)) {
