@@ -20,19 +20,23 @@ PAGE = f"""<!doctype html><html><head><title> On
 <table><tr><th>Tea</th><th>Degrees</th></tr><tr><td>Green</td><td>80</td></tr></table></article>
 <script>var hidden = "never shown";</script><footer>Imprint</footer></body></html>"""
 MALFORMED = [
-    b"<p>Unclosed <b>bold <i>and</p> nested <table><tr><td>cell",
-    b"<html><html><body><body>text</html></html>trailing",
-    b"<a href='x>text</a><p>after",
-    b"plain text, no tags",
-    b"<div " + b"a='b' " * 5000 + b">text</div>",
-    b"&#xFFFFFFFF;&bogus;&amp text <\x00p>",
-    b"<!-- never closed <p>text",
-    b"<?xml version='1.0' encoding='utf-8'?><html xmlns='http://www.w3.org/1999/xhtml'><p>text</p></html>",
-    b"<![CDATA[text]]><p>text",
-    bytes(range(256)) * 8,
-    b"\xff\xfe<\x00p\x00>\x00t\x00",
-    b"<" * 10_000,
+    (b"<p>Unclosed <b>bold <i>and</p> nested <table><tr><td>cell", "Unclosed bold and\nnested\n\ncell"),
+    (b"<html><html><body><body>text</html></html>trailing", "texttrailing"),
+    (b"<p>before<a href='x>text</a><p>after", "before"),  # all of the rest is the attribute
+    (b"plain text, no tags", "plain text, no tags"),
+    (b"<div " + b"a='b' " * 5000 + b">text</div>", "text"),
+    (b"&#xFFFFFFFF;&bogus;&amp text <\x00p>", "\ufffd&bogus;& text <\ufffdp>"),
+    (b"<p>before<!-- never closed <p>text", "before"),
+    (b"<?xml version='1.0' encoding='utf-8'?><html xmlns='http://www.w3.org/1999/xhtml'><p>text</p></html>", "text"),
+    (b"<![CDATA[no text]]><p>text", "text"),
+    (b"\xff\xfe<\x00p\x00>\x00t\x00", "t"),
+    (b"<" * 10_000, "<" * 10_000),
+    (b"<base href='http://[::1'><a href='/x'>text</a>", "text"),
 ]
+# Each of 900 links holds the next one, and so all of the text: their texts take a minute.
+MUCH_WORK = b"".join(b"<a href='https://example.org/%d'><div>" % number for number in range(900)) + b"word " * 390_000
+# 456,000 attributes, of which the main content is chosen on copies: about 400 MB.
+MUCH_MEMORY = b"".join(b"<p " + b" ".join(b"a%d" % number for number in range(24)) + b">word " for _ in range(19_000))
 
 
 def extract(service: Running, html: str | bytes, base: str = "", charset: str = "") -> pb.ExtractResponse:
@@ -56,11 +60,18 @@ def test_without_a_base_only_absolute_links_are_returned(service: Running) -> No
     assert [link.url for link in page.links] == ["https://example.org/b"]
 
 
-@pytest.mark.parametrize("html", MALFORMED, ids=range(len(MALFORMED)))
-def test_malformed_html_is_read_all_the_same(service: Running, html: bytes) -> None:
+@pytest.mark.parametrize(("html", "text"), MALFORMED, ids=range(len(MALFORMED)))
+def test_malformed_html_is_read_all_the_same(service: Running, html: bytes, text: str) -> None:
     before = service.metric(CRASHES)
-    assert len(extract(service, html).text) <= len(html)
+    page = extract(service, html)
+    assert (page.text, page.truncated) == (text, False)
     assert service.metric(CRASHES) == before
+
+
+def test_bytes_of_every_kind_are_read(service: Running) -> None:
+    page = extract(service, bytes(range(256)) * 8)
+    for words in ("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789:;<=>?", "ßàáâãäå"):
+        assert page.text.count(words) == 8
 
 
 def test_the_encoding_is_the_callers_or_the_pages(service: Running) -> None:
@@ -72,6 +83,7 @@ def test_the_encoding_is_the_callers_or_the_pages(service: Running) -> None:
 
 
 def test_what_is_returned_is_bounded_and_says_so(service: Running) -> None:
+    """test_page.py has every limit from both sides; here the answer is one."""
     page = extract(service, "".join(f'<a href="https://example.org/{n}">{n}</a>' for n in range(1001)))
     assert len(page.links) == 1000 and page.truncated
     rows = "<tr><td>x</td></tr>" * 501
@@ -146,7 +158,26 @@ def test_a_page_that_takes_too_long_is_refused(start: Callable[..., Running]) ->
 def test_a_page_of_many_elements_is_read_in_time(service: Running) -> None:
     page = extract(service, b"<p>a" * 100_000)
     assert page.text == "\n\n".join("a" * 100_000)
-    assert extract(service, b"<div>" * 50_000 + b"x").title == ""
+    deep = extract(service, b"<p>before" + b"<div>" * 50_000 + b"x")
+    assert deep.text == "before" and deep.truncated
+
+
+@pytest.mark.parametrize(
+    ("html", "seconds", "what"),
+    [(MUCH_WORK, "1", "takes too long; 1 s"), (MUCH_MEMORY, "20", "needs too much memory; 20 s")],
+    ids=["work", "memory"],
+)
+def test_a_page_that_takes_too_much_is_refused(
+    start: Callable[..., Running], html: bytes, seconds: str, what: str
+) -> None:
+    """Real pages at real bounds: the next call is served, and nothing counts as a crash."""
+    service = start(AI_EXTRACT_PROCESSES="1", AI_EXTRACT_SECONDS=seconds, AI_EXTRACT_MEGABYTES="256")
+    before = service.metric(CRASHES)
+    error = fails(lambda: extract(service, html), grpc.StatusCode.INVALID_ARGUMENT)
+    assert (fields(error), reason(error)) == (["html"], "TOO_LARGE")
+    assert error.details() == f"html: {what} and 256 MB are allowed"
+    assert extract(service, html[: len(html) // 100]).text.count("word") == html[: len(html) // 100].count(b"word")
+    assert service.metric(CRASHES) == before
 
 
 def test_a_full_pool_refuses_at_once(start: Callable[..., Running]) -> None:

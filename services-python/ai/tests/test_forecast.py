@@ -1,12 +1,11 @@
-"""ForecastService: forecasts of real series, verdicts on points as they come, and refusals that name the field."""
+"""Forecast and Backtest: forecasts of real series, and refusals that name the field. Every limit from both sides."""
 
 import json
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import Running, as_user, settings, wait_until
+from conftest import Running, as_user, settings
 from grpc_errors import invalid
 from hybrid.ai.v1 import forecast_service_pb2 as pb
 
@@ -28,13 +27,6 @@ def forecast(
 def backtest(service: Running, values: list[float], season: int, **more: Any) -> pb.BacktestResponse:
     request = pb.BacktestRequest(series=pb.TimeSeries(values=values, season_length=season), **more)
     return service.forecast.Backtest(request, metadata=as_user())
-
-
-def judge(service: Running, values: list[float], **first: Any) -> list[pb.DetectAnomaliesResponse]:
-    requests = [
-        pb.DetectAnomaliesRequest(value=value, **(first if index == 0 else {})) for index, value in enumerate(values)
-    ]
-    return list(service.forecast.DetectAnomalies(iter(requests), metadata=as_user()))
 
 
 def test_a_year_of_air_passengers_is_forecast_well(service: Running, real: Series) -> None:
@@ -67,6 +59,16 @@ def test_wider_coverage_has_wider_intervals(service: Running, real: Series) -> N
     assert widths[0] * 1.5 < widths[1] and widths[1] * 1.1 < widths[2]
 
 
+def test_coverage_is_nine_tenths_unless_said_otherwise(service: Running, real: Series) -> None:
+    values = real["nottem"]["values"]
+    assert forecast(service, values, 12) == forecast(service, values, 12, coverage=0.9)
+    covered = {
+        coverage: backtest(service, values, 12, horizon=12, **({"coverage": coverage} if coverage else {})).covered
+        for coverage in (None, 0.5, 0.9, 0.99)
+    }
+    assert covered[None] == covered[0.9] and covered[0.5] < covered[0.9] < covered[0.99]
+
+
 def test_the_same_request_gives_the_same_answer(service: Running, real: Series) -> None:
     values = real["ausbeer"]["values"]
     assert forecast(service, values, 4) == forecast(service, values, 4)
@@ -92,14 +94,32 @@ def test_limits_on_length_hold_from_both_sides(service: Running) -> None:
     assert len(forecast(service, wave[:24], 12, 366).points) == 366
     assert invalid(lambda: forecast(service, wave[:23], 12)) == ["series.values"]
     assert len(forecast(service, wave[:732], 366, 1).points) == 1
+    assert forecast(service, [1.0, 5.0] * 10, 1).model == "holt"  # a season of one value is none
+    assert forecast(service, [1.0, 5.0] * 10, 2).model.startswith("holt-winters")
     for season in (-1, 367):
         assert invalid(lambda season=season: forecast(service, wave[:1_000], season)) == ["series.season_length"]
     for horizon in (0, -1, 367):
         assert invalid(lambda horizon=horizon: forecast(service, wave[:100], 0, horizon)) == ["horizon"]
-    for coverage in (0.49, 0.995, math.nan):
+    for coverage in (0.49, 0.991, math.nan):
         assert invalid(lambda coverage=coverage: forecast(service, wave[:100], coverage=coverage)) == ["coverage"]
+
+
+def test_limits_of_a_backtest_hold_from_both_sides(service: Running) -> None:
+    wave = [math.sin(step / 3) + step / 100 for step in range(1_000)]
     assert backtest(service, wave[:48], 12, horizon=12, origins=2).compared == 24
     assert invalid(lambda: backtest(service, wave[:47], 12, horizon=12, origins=2)) == ["series.values"]
+    assert backtest(service, wave[:10], 0, horizon=2, origins=1).origins[0].known == 8
+    assert invalid(lambda: backtest(service, wave[:9], 0, horizon=2, origins=1)) == ["series.values"]
+    assert len(backtest(service, wave[:28], 0, horizon=1, origins=20).origins) == 20
+    assert backtest(service, wave[:374], 0, horizon=366, origins=1).compared == 366
+    for horizon in (0, -1, 367):
+        far = lambda horizon=horizon: backtest(service, wave, 0, horizon=horizon, origins=1)  # noqa: E731
+        assert invalid(far) == ["horizon"]
+    for coverage in (0.5, 0.99):
+        assert backtest(service, wave[:20], 0, horizon=1, origins=1, coverage=coverage).compared == 1
+    for coverage in (0.49, 0.991, math.nan):
+        unsure = lambda coverage=coverage: backtest(service, wave, 0, horizon=1, coverage=coverage)  # noqa: E731
+        assert invalid(unsure) == ["coverage"]
     for origins in (-1, 21):
         wrong = lambda origins=origins: backtest(service, wave[:1_000], 0, horizon=1, origins=origins)  # noqa: E731
         assert invalid(wrong) == ["origins"]
@@ -128,44 +148,14 @@ def test_irregular_times_are_named(service: Running) -> None:
     assert invalid(lambda: forecast(service, wave, 12, times=[*months[:-1], math.nan])) == ["series.times[23]"]
 
 
-def test_a_spike_is_found_and_its_neighbours_are_not(service: Running, real: Series) -> None:
-    values = list(real["nottem"]["values"])
-    values[150] += 30
-    verdicts = judge(service, values, season_length=12)
-    assert [answer.index for answer in verdicts] == list(range(240))
-    assert all(answer.verdict == pb.VERDICT_LEARNING for answer in verdicts[:36])
-    assert pb.VERDICT_LEARNING not in {answer.verdict for answer in verdicts[36:]}
-    anomalies = [answer.index for answer in verdicts if answer.verdict == pb.VERDICT_ANOMALY]
-    assert 150 in anomalies and len(anomalies) <= 3, anomalies
-    assert abs(verdicts[150].expected - real["nottem"]["values"][150]) < 8 and verdicts[150].score > 6
+def test_distances_may_differ_by_a_quarter(service: Running) -> None:
+    """Of 100 seconds each, one may take 125, or 80. What is named is the one that is further off."""
+    wave = [math.sin(step / 3) for step in range(24)]
 
+    def steps(odd: float) -> list[float]:
+        return [100.0 * step + (odd - 100 if step > 9 else 0) for step in range(24)]
 
-def test_verdicts_come_while_points_are_still_sent(service: Running) -> None:
-    answers: list[pb.DetectAnomaliesResponse] = []
-
-    def points() -> Iterator[pb.DetectAnomaliesRequest]:
-        for number in range(30):
-            wait_until(lambda number=number: len(answers) == number)  # type: ignore[misc]
-            yield pb.DetectAnomaliesRequest(value=100.0 + number % 2)
-
-    for answer in service.forecast.DetectAnomalies(points(), metadata=as_user()):
-        answers.append(answer)
-    assert len(answers) == 30 and answers[-1].verdict == pb.VERDICT_NORMAL
-
-
-def test_a_new_level_is_believed_after_a_while(service: Running) -> None:
-    noise = [((step * 7919) % 13 - 6) / 6 for step in range(200)]
-    values = [(50 if step < 100 else 80) + noise[step] for step in range(200)]
-    verdicts = [answer.verdict for answer in judge(service, values)]
-    assert verdicts[100] == pb.VERDICT_ANOMALY
-    assert set(verdicts[12:100]) == {pb.VERDICT_NORMAL} and set(verdicts[-30:]) == {pb.VERDICT_NORMAL}
-
-
-def test_wrong_points_are_refused(service: Running) -> None:
-    assert invalid(lambda: judge(service, [1.0, math.nan])) == ["value"]
-    assert invalid(lambda: judge(service, [1.0], season_length=367)) == ["season_length"]
-    for threshold in (1.9, 20.1):
-        assert invalid(lambda threshold=threshold: judge(service, [1.0], threshold=threshold)) == ["threshold"]
-    changed = [pb.DetectAnomaliesRequest(value=1, season_length=season) for season in (4, 5)]
-    assert invalid(lambda: service.forecast.DetectAnomalies(iter(changed), metadata=as_user())) == ["season_length"]
-    assert len(judge(service, [1.0], season_length=366, threshold=2)) == 1
+    for odd in (80.0, 125.0):
+        assert len(forecast(service, wave, times=steps(odd)).points) == 12
+    for odd in (79.9, 125.1):
+        assert invalid(lambda odd=odd: forecast(service, wave, times=steps(odd))) == ["series.times[10]"]

@@ -1,11 +1,14 @@
 """RecommendService: the catalogue, interactions that are durable and count at once, and what follows from them."""
 
-import time
+import asyncio
+import contextlib
+import itertools
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 
 import grpc
 import pytest
-from conftest import Running, as_service, as_user, sign
+from conftest import Loop, Running, as_service, as_user, sign, wait_until
 from google.rpc import error_details_pb2
 from grpc_errors import fails, invalid
 from grpc_status import rpc_status
@@ -149,6 +152,20 @@ def test_a_key_counts_once_for_each_person(service: Running) -> None:
     assert recommend(service, "twice").based_on == 1
 
 
+def test_the_latest_thousand_interactions_are_left_out(service: Running) -> None:
+    """An item of an older one may be recommended again, and is, where all the others speak for it."""
+
+    def click(first: int, count: int) -> None:
+        record(service, "busy", *((f"k{number}", ALIENS, CLICK) for number in range(first, first + count)))
+
+    record(service, "busy", ("a", ALIEN, CLICK))
+    click(0, 999)
+    assert ALIEN not in ids(recommend(service, "busy", 100).recommendations)
+    click(999, 1)
+    assert ALIEN in ids(recommend(service, "busy").recommendations)
+    assert ALIENS not in ids(recommend(service, "busy", 100).recommendations)
+
+
 def test_a_long_stream_is_answered_in_order(service: Running) -> None:
     films = [item.id for item in listed(service, "Comedy")][:300]
     answers = record(service, "many", *((f"k{number}", film, CLICK) for number, film in enumerate(films)))
@@ -194,8 +211,27 @@ def test_the_limits_hold_from_both_sides(service: Running) -> None:
     wrong = [{"page_size": 1_001}, {"page_size": -1}, {"query": "x" * 257}, {"genre": "Waltz"}, {"page_token": "x"}]
     for fields in wrong:
         assert invalid(lambda fields=fields: page(**fields)) == list(fields)
-    similar = pb.ListSimilarItemsRequest(item_id="", limit=101)
-    assert invalid(lambda: service.recommend.ListSimilarItems(similar, metadata=as_user())) == ["item_id", "limit"]
+    assert len(recommend(service, "limits", 0).recommendations) == 10
+
+
+def test_the_limits_of_an_item_hold_from_both_sides(service: Running) -> None:
+    def get(item: str) -> pb.GetItemResponse:
+        return service.recommend.GetItem(pb.GetItemRequest(item_id=item), metadata=as_user())
+
+    def similar(item: str, limit: int = 0) -> pb.ListSimilarItemsResponse:
+        request = pb.ListSimilarItemsRequest(item_id=item, limit=limit)
+        return service.recommend.ListSimilarItems(request, metadata=as_user())
+
+    for call in (get, similar):
+        fails(lambda call=call: call("i" * 64), grpc.StatusCode.NOT_FOUND)
+        for item in ("", "i" * 65):
+            assert invalid(lambda call=call, item=item: call(item)) == ["item_id"]
+    assert len(similar(ALIEN, 100).recommendations) == 100
+    assert len(similar(ALIEN, 1).recommendations) == 1
+    assert len(similar(ALIEN).recommendations) == 10
+    for limit in (-1, 101):
+        assert invalid(lambda limit=limit: similar(ALIEN, limit)) == ["limit"]
+    assert invalid(lambda: similar("", 101)) == ["item_id", "limit"]
 
 
 def test_a_service_acting_for_a_person_records_for_that_person(service: Running) -> None:
@@ -220,14 +256,29 @@ def test_the_same_is_recommended_after_a_restart(
     assert [a.repeated_key for a in record(again, "r0", ("a", ALIEN, LIKE), ("d", ALIEN, LIKE))] == [True, False]
 
 
-def test_a_caller_that_goes_away_leaves_the_service_working(service: Running) -> None:
-    def slowly() -> Iterator[pb.RecordInteractionRequest]:
-        for number in range(10_000):
+def test_nothing_more_is_recorded_of_a_caller_that_went_away(service: Running, loop: Loop) -> None:
+    """The stream has no end: what reads it and what waits for the disk is gone, and the service goes on."""
+
+    def endless() -> Iterator[pb.RecordInteractionRequest]:
+        for number in itertools.count():
             yield pb.RecordInteractionRequest(key=f"k{number}", item_id=ALIEN, kind=CLICK)
 
-    call = service.recommend.RecordInteraction(slowly(), metadata=as_user("leaver"))
+    def tasks() -> set[str]:
+        names = {getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks(loop.loop)}
+        return {name for name in names if name.startswith("RecommendService.")}
+
+    def recorded() -> int:
+        folder = service.service.config.data_dir
+        with contextlib.closing(sqlite3.connect(folder / "interactions.sqlite3")) as database:
+            (count,) = database.execute("SELECT count(*) FROM interactions WHERE person = 'leaver'").fetchone()
+        return int(count)
+
+    call = service.recommend.RecordInteraction(endless(), metadata=as_user("leaver"))
     assert next(call).key == "k0"
+    assert "RecommendService._read" in tasks()
     call.cancel()
-    started = time.perf_counter()
-    assert recommend(service, "leaver").based_on == 1
-    assert time.perf_counter() - started < 5
+    wait_until(lambda: tasks() == set())
+    assert recommend(service, "leaver").based_on == 1  # comes after what the journal had begun
+    count = recorded()
+    record(service, "stayer", *((f"k{number}", ALIEN, CLICK) for number in range(100)))
+    assert recorded() == count

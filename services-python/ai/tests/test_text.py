@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
+import pytest
 from conftest import Running, as_user, wait_until
 from grpc_errors import invalid
 from hybrid.ai.v1 import text_service_pb2 as pb
@@ -69,6 +70,7 @@ def test_classify_holds_its_limits_from_both_sides(service: Running) -> None:
         "labels[1].name",
     ]
     assert invalid(lambda: classify(service, ["a"], "x", "x")) == ["labels[1].name"]
+    assert len(classify(service, ["a" * 32_768] * 32, "x", "y")) == 32
     assert invalid(lambda: classify(service, ["a" * 32_768] * 32 + ["a"], "x", "y")) == ["texts"]
 
 
@@ -90,7 +92,15 @@ def test_moderate_holds_its_limits_from_both_sides(service: Running) -> None:
     assert invalid(lambda: moderate(service, *["a" * 32_768] * 32, "a")) == ["texts"]
 
 
-def test_moderate_does_not_wait_for_bulk_work(service: Running) -> None:
+def test_a_text_is_flagged_from_one_half_on(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.service.moderation._model, "score", float)  # each text is its own score
+    below, at, above = moderate(service, "0.499999", "0.5", "0.500001")
+    assert (below.flagged, at.flagged, above.flagged) == (False, True, True)
+    assert [round(found.labels[0].score, 6) for found in (below, at, above)] == [0.499999, 0.5, 0.500001]
+
+
+def test_moderation_takes_little_time_while_embeddings_want_all_cores(service: Running) -> None:
+    """It waits for none of them (test_bulk.py), and its thread gets a core soon, though both models want all."""
     bulk = pb.EmbedRequest(texts=["Many sockets at once. " * 40] * 256)
     calls, times = [service.text.Embed.future(bulk, metadata=as_user()) for _ in range(2)], list[float]()
     wait_until(lambda: service.metric('ai_queued_items{model="embed"}') > 256)
@@ -168,8 +178,23 @@ def test_a_stream_answers_while_the_request_goes_on(service: Running) -> None:
 
 
 def test_a_wrong_message_ends_the_stream_with_its_field(service: Running) -> None:
-    assert invalid(lambda: stream(service, iter([pb.EmbedStreamRequest(texts=["a", ""])]))) == ["texts[1]"]
-    assert invalid(lambda: stream(service, iter([pb.EmbedStreamRequest(texts=["a"] * 257)]))) == ["texts"]
+    """What came before it is answered."""
+    wrong: list[tuple[list[str], list[str]]] = [
+        ([], ["texts"]), (["a"] * 257, ["texts"]), (["a", ""], ["texts[1]"]), (["a", "a" * 32_769], ["texts[1]"]),
+        (["a" * 32_768] * 32 + ["a"], ["texts"]),
+    ]  # fmt: skip
+    for texts, named in wrong:
+        messages = iter([pb.EmbedStreamRequest(texts=["a"]), pb.EmbedStreamRequest(texts=texts)])
+        answers: list[pb.EmbedStreamResponse] = []
+        assert invalid(lambda m=messages, a=answers: a.extend(service.text.EmbedStream(m, metadata=as_user()))) == named
+        assert len(answers) == 1
+
+
+def test_each_message_of_a_stream_may_have_what_a_request_may(service: Running) -> None:
+    """The limits are those of a message: a stream may have any number of them."""
+    largest = ["a" * 32_768] * 32
+    messages = [pb.EmbedStreamRequest(texts=texts) for texts in (["a"] * 256, largest, largest)]
+    assert [len(answer.embeddings) for answer in stream(service, iter(messages))] == [256, 32, 32]
 
 
 def test_the_characters_of_a_request_are_bounded_together(service: Running) -> None:

@@ -1,8 +1,8 @@
 """The catalogue of errors that callers see: each a gRPC status, with google.rpc details where they help.
 
-PublicError ← InvalidArgument, NotFound, Unauthenticated, Overloaded, DeadlineExceeded, FailedPrecondition, Unavailable,
-Internal. Anything else that is raised is a fault of this service: it is logged, and the caller sees Internal without
-its text.
+PublicError ← InvalidArgument (← TooLarge), NotFound, Unauthenticated, Overloaded, DeadlineExceeded,
+FailedPrecondition, Unavailable, Internal. Anything else that is raised is a fault of this service: it is logged, and
+the caller sees Internal without its text.
 """
 
 from collections.abc import Sequence
@@ -49,6 +49,12 @@ class InvalidArgument(PublicError):
         for field, description in violations:
             bad.field_violations.add(field=field, description=description)
         super().__init__("; ".join(f"{field}: {description}" for field, description in violations[:3]), [bad])
+
+
+class TooLarge(InvalidArgument):
+    """What a field holds would take more time or memory than may be spent on it."""
+
+    reason = "TOO_LARGE"
 
 
 class NotFound(PublicError):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from hybrid_ai.forecast.smoothing import Numbers, forecast
 from hybrid_ai.services.checks import Violations, check_range
 from hybrid_ai.services.edge import current_call
 from hybrid_ai.serving.numeric import NumericWorker
+from hybrid_ai.serving.patience import when_there_is_room
 
 MIN_VALUES, MAX_VALUES, MAX_VALUE = 8, 5_000, 1e12
 MAX_SEASON, MAX_HORIZON = 366, 366
@@ -87,7 +89,7 @@ class ForecastService(forecast_service_pb2_grpc.ForecastServiceServicer):
         async for request in requests:
             detector = _check_point(request, detector, index)
             if detector.full:
-                await self._worker.run(detector.learn)
+                await when_there_is_room(partial(self._worker.run, detector.learn))
             yield _verdict(index, detector.judge(request.value))
             index += 1
 
@@ -145,8 +147,9 @@ def _check_times(violations: Violations, times: Sequence[float], count: int) -> 
         index = int(wrong[0]) + 1 if wrong.size else int(np.flatnonzero(~np.isfinite(steps))[0]) + 1
         violations.append((f"series.times[{index}]", "is not later than the one before"))
     elif steps.max() > _REGULAR * steps.min():
-        index = int(np.argmax(steps > _REGULAR * np.median(steps))) + 1
         usual = float(np.median(steps))
+        furthest = np.abs(np.log(steps / usual))  # from the usual: too long or too short
+        index = int(np.argmax(furthest)) + 1
         gap = f"comes {steps[index - 1]:g} s after the one before, usual are {usual:g} s"
         text = f"{gap}: values at equal distances are needed, and none may be missing"
         violations.append((f"series.times[{index}]", text))

@@ -2,15 +2,16 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from hybrid.ai.v1 import text_service_pb2 as pb
 from hybrid.ai.v1 import text_service_pb2_grpc
 
 from hybrid_ai.analysis.labels import classify
 from hybrid_ai.analysis.summary import summarize
-from hybrid_ai.errors import FailedPrecondition, InvalidArgument, Overloaded
+from hybrid_ai.errors import FailedPrecondition, InvalidArgument, TooLarge
 from hybrid_ai.models import toxicity
 from hybrid_ai.models.embedder import MODEL_NAME
 from hybrid_ai.services import text_checks as checks
@@ -19,9 +20,13 @@ from hybrid_ai.serving.caller import CALLER, Priority
 from hybrid_ai.serving.embedding import Embedded, EmbeddingModel
 from hybrid_ai.serving.fetch import Fetched, Fetcher
 from hybrid_ai.serving.moderation import ModerationModel
-from hybrid_ai.serving.pool import ProcessPool
+from hybrid_ai.serving.patience import when_there_is_room
+from hybrid_ai.serving.pool import ProcessPool, Refused, TooMuch
 from hybrid_ai.serving.worker import Timing
 from hybrid_ai.store.passages import sentence_spans
+
+if TYPE_CHECKING:
+    from hybrid_ai.models.page import Page
 
 FLAGGED_FROM = 0.5
 # Above this many embeddings the response is built in a thread: 64 take about 0.3 ms.
@@ -61,7 +66,7 @@ class TextService(text_service_pb2_grpc.TextServiceServicer):
         async for request in requests:
             texts = list(request.texts)
             checks.reject(checks.check_texts(texts, checks.MAX_TEXTS))
-            embedded = await self._embed_when_there_is_room(texts)
+            embedded = await when_there_is_room(partial(self._embedding.embed, texts))
             embeddings = await asyncio.to_thread(_embeddings, embedded)
             yield pb.EmbedStreamResponse(model=MODEL_NAME, embeddings=embeddings)
 
@@ -105,13 +110,13 @@ class TextService(text_service_pb2_grpc.TextServiceServicer):
 
     async def Extract(self, request: pb.ExtractRequest, context: Any) -> pb.ExtractResponse:
         checks.check_extract(request)
-        if request.WhichOneof("source") == "url":
+        source = "url" if request.HasField("url") else "html"
+        if source == "url":
             fetched = await self._fetch(request.url)
             base = fetched.url
         else:
             fetched, base = Fetched("", request.html, request.charset), request.base_url
-        page, timing = await self._pages.run(fetched.body, base, fetched.charset)
-        _record(timing)
+        page = await self._read(source, fetched, base)
         response = pb.ExtractResponse(url=fetched.url, title=page.title, text=page.text, truncated=page.truncated)
         for url, text in page.links:
             response.links.add(url=url, text=text)
@@ -119,19 +124,24 @@ class TextService(text_service_pb2_grpc.TextServiceServicer):
             response.tables.add(rows=[pb.TableRow(cells=cells) for cells in rows])
         return response
 
+    async def _read(self, source: str, fetched: Fetched, base: str) -> "Page":
+        """Reads a page in a process of the pool; what is wrong with it is told of the field that it came by."""
+        try:
+            page: Page
+            page, timing = await self._pages.run(fetched.body, base, fetched.charset)
+        except TooMuch as error:
+            raise TooLarge([(source, str(error))]) from None
+        except Refused as error:
+            raise InvalidArgument([(source, str(error))]) from None
+        _record(timing)
+        return page
+
     async def _fetch(self, url: str) -> Fetched:
         if self._fetcher is None:
             raise FailedPrecondition(
                 "this service does not fetch pages; send the page's bytes", reason="FETCH_DISABLED"
             )
         return await self._fetcher.fetch(url)
-
-    async def _embed_when_there_is_room(self, texts: Sequence[str]) -> Embedded:
-        while True:
-            try:
-                return await self._embedding.embed(texts)
-            except Overloaded as error:
-                await asyncio.sleep(error.retry_seconds)
 
 
 def _record(timing: Timing) -> None:

@@ -1,4 +1,4 @@
-"""Waiting for room in a queue, where a caller would rather wait than be refused."""
+"""Waiting for room in a model's queue: what a stream does, whose caller sent work that should not be lost half-way."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,10 @@ T = TypeVar("T")
 
 
 async def when_there_is_room(work: Callable[[], Awaitable[T]]) -> T:
-    """Tries again, as late as each refusal asks for, until the work is let in. A call's deadline ends it."""
+    """Does the work, again and again while its queue refuses it, and each time as late as the refusal says.
+
+    The call's deadline ends it.
+    """
     while True:
         try:
             return await work()

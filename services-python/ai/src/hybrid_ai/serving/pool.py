@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from hybrid_ai import telemetry
-from hybrid_ai.errors import InvalidArgument, Unavailable
+from hybrid_ai.errors import Unavailable
 from hybrid_ai.serving import child
 from hybrid_ai.serving.queue import Limits
 from hybrid_ai.serving.work import Work
@@ -31,6 +31,14 @@ class PoolLimits:
     queue: int
     megabytes: int
     seconds: float
+
+
+class Refused(Exception):
+    """The function does not take its arguments, and says why. Whose field they are, the pool's user knows."""
+
+
+class TooMuch(Refused):
+    """The work exceeds what one process may take."""
 
 
 class _Process:
@@ -67,6 +75,7 @@ class ProcessPool:
         self._name, self._target, self._limits = name, target, limits
         self._processes: dict[int, _Process] = {}
         self._busy: set[int] = set()
+        self._allowed = f"{limits.seconds:g} s and {limits.megabytes} MB are allowed"
         self._crashes = telemetry.WORKER_CRASHES.labels(name)
         queue = Limits(limits.queue, batch_tokens=1, batch_works=1)
         self._worker: Worker[tuple[Any, ...], Any] = Worker(
@@ -74,7 +83,7 @@ class ProcessPool:
         )
 
     async def run(self, *arguments: Any) -> tuple[Any, Timing]:
-        """Runs the function on the arguments in a process. What its ValueError says becomes InvalidArgument."""
+        """Runs the function on the arguments in a process. Raises Refused, with its ValueError's text, or TooMuch."""
         (result,), timing = await self._worker.submit([arguments], [1])
         return result, timing
 
@@ -107,9 +116,9 @@ class ProcessPool:
             return [result]
         if kind == child.NO_MEMORY:
             self._drop()  # what it holds may not come back
-            raise TooLarge("needs too much memory", self._limits)
+            raise TooMuch(f"needs too much memory; {self._allowed}")
         if kind == child.REFUSED:
-            raise InvalidArgument([("html", result)])
+            raise Refused(result)
         raise RuntimeError(f"{self._target} failed with {result}")
 
     def _ask(self, process: _Process, payload: tuple[Any, ...]) -> tuple[int, Any]:
@@ -122,7 +131,7 @@ class ProcessPool:
         finally:
             self._busy.discard(process.process.pid)
         self._drop()
-        raise TooLarge("takes too long to read", self._limits)
+        raise TooMuch(f"takes too long; {self._allowed}")
 
     def _process(self) -> _Process:
         """This thread's process; a new one where there is none or it died while it was idle."""
@@ -140,13 +149,3 @@ class ProcessPool:
         process = self._processes.pop(threading.get_ident(), None)
         if process is not None:
             process.end()
-
-
-class TooLarge(InvalidArgument):
-    """The work exceeds what one process may take."""
-
-    reason = "TOO_LARGE"
-
-    def __init__(self, what: str, limits: PoolLimits) -> None:
-        allowed = f"{limits.seconds:g} s and {limits.megabytes} MB are allowed"
-        super().__init__([("html", f"{what}; {allowed}")])
