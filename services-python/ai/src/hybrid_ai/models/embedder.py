@@ -94,13 +94,17 @@ class Embedder:
         return vector
 
 
-def _session(file: str, threads: int, **settings: str) -> onnxruntime.InferenceSession:
-    """The model on so many threads; 0: as the engine has it by itself."""
+def _session(file: str, threads: int, keeps_memory: bool = True, **settings: str) -> onnxruntime.InferenceSession:
+    """The model on so many threads; 0: as the engine has it by itself.
+
+    If it keeps its memory, a run finds that of the largest one before it, a few megabytes for each thread that runs it:
+    asking for it anew each time takes a thirtieth of a batch, and holds as much.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     if threads:
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.enable_cpu_mem_arena = False  # it keeps the largest batch's memory, which others could use
+        options.enable_cpu_mem_arena = keeps_memory
     for name, value in settings.items():
         options.add_session_config_entry(f"session.{name}", value)
     return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
@@ -111,7 +115,7 @@ def _wide_session(file: str, cores: int) -> onnxruntime.InferenceSession:
 
     def load() -> onnxruntime.InferenceSession:
         niceness.lower(_HELPERS_NICENESS)
-        return _session(file, cores, force_spinning_stop="1")
+        return _session(file, cores, keeps_memory=False, force_spinning_stop="1")
 
     with ThreadPoolExecutor(1) as starter:  # the helpers inherit what its thread has
         return starter.submit(load).result()
