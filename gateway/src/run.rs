@@ -91,6 +91,7 @@ impl Gateway {
             dev_secret,
         };
         let (log, log_writer) = access_log(&config, &metrics);
+        let seen = watch::look(&config.contracts.paths.0);
         let snapshot = Snapshot::build(config, &lasting, None).map_err(anyhow::Error::msg)?;
         let bound = |address: SocketAddr, key: &str| {
             bind(address).with_context(|| format!("listen.{key}: {address} cannot be bound"))
@@ -124,7 +125,7 @@ impl Gateway {
             tasks.push(tokio::spawn(listening.run(listener)));
             tasks.push(tokio::spawn(Arc::clone(registry).sweep(bounds(&front))));
         }
-        tasks.push(tokio::spawn(watch::contracts(Arc::clone(&reloader))));
+        tasks.push(tokio::spawn(watch::contracts(Arc::clone(&reloader), seen)));
         let state = admin::State::new(Arc::clone(&reloader), metrics, options.dev_issuer);
         tasks.push(tokio::spawn(admin::serve(admin, state)));
         tracing::info!(public = %addresses.public, internal = %addresses.internal, admin = %addresses.admin, "listening");

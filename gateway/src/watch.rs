@@ -12,11 +12,12 @@ use std::{
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// What is seen of the files: names, times and sizes.
-type Seen = Vec<(PathBuf, Option<SystemTime>, u64)>;
+pub(crate) type Seen = Vec<(PathBuf, Option<SystemTime>, u64)>;
 
 /// Reloads after a change that has settled: an editor that is still writing, or a copy that is still under way, is
-/// waited for. A bad contract leaves the old one serving, as with every reload.
-pub(crate) async fn contracts(reloader: Arc<Reloader>) {
+/// waited for. A bad contract leaves the old one serving, as with every reload. `served` was seen before what serves now
+/// was read: what changed since then counts.
+pub(crate) async fn contracts(reloader: Arc<Reloader>, served: Seen) {
     let look = || {
         let config = Arc::clone(&reloader.snapshot().config);
         let wanted = config.contracts.watch.0 && reloader.can_reload();
@@ -25,8 +26,8 @@ pub(crate) async fn contracts(reloader: Arc<Reloader>) {
             tokio::task::spawn_blocking(look).await.ok().flatten()
         }
     };
-    let mut served = look().await;
-    let mut last = served.clone();
+    let mut served = Some(served);
+    let mut last = None;
     loop {
         tokio::time::sleep(PAUSE).await;
         let now = look().await;
@@ -40,7 +41,8 @@ pub(crate) async fn contracts(reloader: Arc<Reloader>) {
     }
 }
 
-fn look(paths: &[PathBuf]) -> Seen {
+/// What is there now.
+pub(crate) fn look(paths: &[PathBuf]) -> Seen {
     let mut seen = vec![];
     for path in paths {
         visit(path, &mut seen);
