@@ -112,10 +112,11 @@ pub(super) async fn call(user: &mut User, method: &str, data: &Value) -> Result<
     .await
 }
 
-/// A pause where the application is away; any other failure is an error.
+/// A pause where the application is away; any other failure is an error. Where another one is attached already, what only
+/// Node.js serves is not found until it is, too.
 async fn away(failure: Failure) -> Result<()> {
     match failure {
-        Failure::Refused(error) if error.name() == "UNAVAILABLE" => {
+        Failure::Refused(error) if ["UNAVAILABLE", "NOT_FOUND"].contains(&error.name()) => {
             tokio::time::sleep(Duration::from_millis(20)).await;
             Ok(())
         }

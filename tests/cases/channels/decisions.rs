@@ -25,6 +25,7 @@ async fn picks(sut: Arc<Sut>) -> Result<()> {
     let (alice, bob) = (unique(), unique());
     let token = sut.token(&alice)?;
     let mut user = connect(&sut.address("public"), &token).await?;
+    call(&mut user, "boards.list", &json!({})).await?; // Node.js is attached
     subscribe(&mut user, &format!("picks:{alice}"), None).await?;
     let mut other = connect(&sut.address("public"), &sut.token(&bob)?).await?;
     match subscribe(&mut other, &format!("picks:{alice}"), None).await {
