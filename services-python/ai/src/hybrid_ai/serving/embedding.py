@@ -58,7 +58,7 @@ class EmbeddingModel:
     async def embed(self, texts: Sequence[str]) -> Embedded:
         """Embeds the texts. Raises Overloaded when too much waits."""
         priority = Priority.INTERACTIVE if len(texts) <= _INTERACTIVE_TEXTS else Priority.BULK
-        if len(texts) > 1:  # reading one takes less than asking
+        if len(texts) > 1:  # for one it was asked at the edge, and is again when it is queued
             self._worker.admit(len(texts), priority)
         encodings = await self.encode(texts)
         costs = [len(encoding.ids) for encoding in encodings]
