@@ -286,6 +286,31 @@ def test_closing_fails_what_waits_and_refuses_more(calls: Callable[..., Calls]) 
     assert queue.futures[0].result(5) == ["BUSY"]
 
 
+def test_several_threads_share_out_what_waits(loop: Loop) -> None:
+    """A job wakes as many threads as it has work for, and none of them takes what the others could begin with."""
+    taken: list[int] = []
+    opened = threading.Event()
+
+    def run(batch: Sequence[Work[str, str]]) -> list[str]:
+        taken.append(len(batch))
+        assert opened.wait(20)
+        return [work.payload for work in batch]
+
+    worker: Model = Worker("test", run, Limits(100, 1000, 16), stage="kernel", threads=2)
+    try:
+        texts = [str(number) for number in range(30)]
+        job = asyncio.run_coroutine_threadsafe(worker.submit(texts, [1] * 30), loop.loop)
+        wait_until(lambda: len(taken) == 2)
+        assert taken == [10, 10]
+        opened.set()
+        results, _ = job.result(20)
+        assert results == texts
+        assert sum(taken) == 30
+    finally:
+        opened.set()
+        worker.close()
+
+
 def test_the_queue_forgets_everything_it_held(loop: Loop, make: Make) -> None:
     worker, recorder = make(works=4)
     recorder.open.set()

@@ -101,14 +101,14 @@ class FairQueue(Generic[P, R]):
         own = self._lines[priority].get(subject)
         return self._greediest(priority, (own.works if own else 0) + size)
 
-    def take(self) -> tuple[list[Work[P, R]], list[Job[P, R]]]:
-        """The next batch, and the jobs that were dropped because their deadline has passed."""
+    def take(self, most: int) -> tuple[list[Work[P, R]], list[Job[P, R]]]:
+        """The next batch, of `most` works, and the jobs that were dropped because their deadline has passed."""
         expired: list[Job[P, R]] = []
         batch: list[Work[P, R]] = []
         while not batch and self.waiting:
             first, second = self._order()
             limit = self._first_class(first)
-            room = max(1, min(self._limits.batch_works, self._limits.batch_tokens // limit))
+            room = max(1, min(most, self._limits.batch_works, self._limits.batch_tokens // limit))
             for priority in (first, second):
                 self._fill(priority, limit, room, batch, expired)
         return batch, expired

@@ -4,6 +4,7 @@ What was cancelled or is too late is dropped before a batch is formed; what cann
 refused at once. Adding a model means giving a worker its `run` function. See queue.py for the order.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -54,6 +55,8 @@ class Worker(Generic[P, R]):
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._closing = False
+        # Works that threads have taken and not finished.
+        self._running = 0
         self._name = name
         self._seconds_per_cost = 0.0
         self._queued_items = telemetry.QUEUED_ITEMS.labels(name)
@@ -200,13 +203,27 @@ class Worker(Generic[P, R]):
                     self._changed.wait()
                 if self._closing:
                     return
-                batch, expired = self._queue.take()
+                batch, expired = self._queue.take(self._share())
+                self._running += len(batch)
                 self._queued_items.set(self._queue.waiting)
+                if self._queue.waiting:
+                    self._changed.notify()  # a job of many works woke one thread
             if expired:
                 telemetry.REJECTED.labels(self._name, "expired").inc(len(expired))
                 fail(expired, DeadlineExceeded(f"the deadline passed in the {self._name} queue"))
             if batch:
                 self._run_batch(batch)
+                with self._lock:
+                    self._running -= len(batch)
+
+    def _share(self) -> int:
+        """How many works one of several threads may take: what there is, shared out among them and one more.
+
+        Whoever takes all leaves the next one nothing, which then takes the first that comes by itself, and so on. That
+        one more is what callers have back or are sent meanwhile: it waits for the thread that is free first.
+        """
+        threads = len(self._threads)
+        return math.ceil((self._queue.waiting + self._running) / (threads + 1)) if threads > 1 else self._queue.waiting
 
     def _run_batch(self, batch: list[Work[P, R]]) -> None:
         """Runs a batch. Where it fails, its jobs are run one by one, so that only the one at fault does."""
