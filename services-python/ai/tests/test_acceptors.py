@@ -1,5 +1,6 @@
 """Calls that are taken several at a time are answered as gRPC's own server answers them, and end with the server."""
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -43,6 +44,23 @@ def test_refusals_have_their_reasons(either: Running) -> None:
     fails(lambda: embed(either, metadata=forged).result(), grpc.StatusCode.UNAUTHENTICATED)
     error = fails(lambda: embed(either, "").result(), grpc.StatusCode.INVALID_ARGUMENT)
     assert fields(error) == ["texts[0]"]
+
+
+def test_a_refusal_comes_through_while_the_request_is_still_being_sent(either: Running) -> None:
+    text = "word " * 200_000  # more than a stream may send before it is read
+    for _ in range(20):
+        error = fails(lambda: embed(either, text, metadata=()).result(), grpc.StatusCode.UNAUTHENTICATED)
+        assert reason(error) == "INVALID_IDENTITY"
+
+
+def test_callers_that_go_away_before_they_are_refused_leave_nothing_behind(
+    either: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(200):
+        embed(either, metadata=()).cancel()
+    assert embed(either).result().embeddings
+    wait_until(lambda: either.service._edge.under_way.calls == 0)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 def test_a_method_that_is_none_is_unimplemented(either: Running) -> None:

@@ -91,7 +91,7 @@ def test_a_call_is_freed_at_its_end_without_the_garbage_collector(loop: Loop, se
         gc.garbage.clear()
         gc.enable()
     # The service's own, and gRPC's of its side; the client of this test leaves others.
-    ours = {"Call", "Caller", "Job", "Work", "_Served"}
+    ours = {"Call", "Caller", "Job", "Work", "Served"}
     assert not left & (ours | {"RPCState", "_ServicerContext", "AbortError", "_HandlerCallDetails"})
 
 

@@ -5,12 +5,15 @@ FailedPrecondition, Unavailable, Internal. Anything else that is raised is a fau
 the caller sees Internal without its text.
 """
 
+import functools
 from collections.abc import Sequence
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+
+Details = tuple[Message, ...]
 
 DETAILS_KEY = "grpc-status-details-bin"
 # ErrorInfo's domain: who the reasons belong to.
@@ -72,16 +75,33 @@ class Unauthenticated(PublicError):
 
 
 class Overloaded(PublicError):
-    """A queue is full, or too long for the call's deadline; the call may be tried again after `retry_seconds`."""
+    """A queue is full, or too long for the call's deadline; the call may be tried again after `retry_seconds`.
+
+    Such an error is made for each call of a flood, where most of them are the same: these are not put together anew.
+    """
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = "OVERLOADED"
 
     def __init__(self, message: str, retry_seconds: float = 1.0, reason: str = "") -> None:
-        delay = Duration()
-        delay.FromMilliseconds(int(retry_seconds * 1000))
-        super().__init__(message, [error_details_pb2.RetryInfo(retry_delay=delay)], reason)
+        Exception.__init__(self, message)
+        self.message = message
         self.retry_seconds = retry_seconds
+        self.details, self._usual = _overloaded(message, reason or self.reason, int(retry_seconds * 1000))
+        self._usual_details = self.details
+
+    def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
+        return self._usual if self.details is self._usual_details else super().trailing_metadata()
+
+
+@functools.lru_cache(maxsize=1024)
+def _overloaded(message: str, reason: str, milliseconds: int) -> tuple[Details, tuple[tuple[str, bytes], ...]]:
+    """The details of an error, and its trailing metadata."""
+    delay = Duration()
+    delay.FromMilliseconds(milliseconds)
+    error = PublicError(message, [error_details_pb2.RetryInfo(retry_delay=delay)], reason)
+    error.code = Overloaded.code
+    return error.details, error.trailing_metadata()
 
 
 class DeadlineExceeded(PublicError):

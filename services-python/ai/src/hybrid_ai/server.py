@@ -101,7 +101,7 @@ class Service:
         # What may be refused at once is what floods hit; a check of health waits behind none of it. Each method here
         # makes all calls dearer: OpenAI's are refused as well, but taken as gRPC takes them.
         flooded = [method for method in gates if method.startswith(f"/{TEXT}/")]
-        self._acceptors = Acceptors(self._server, [self._edge], flooded, apart=[f"/{health.SERVICE_NAME}/Check"])
+        self._acceptors = Acceptors(self._server, self._edge.unary, flooded, apart=[f"/{health.SERVICE_NAME}/Check"])
         self._add_services()
 
     def _gates(self) -> dict[str, Callable[[], None]]:

@@ -12,6 +12,7 @@ import math
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,7 +21,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from hybrid_ai import tracing
-from hybrid_ai.errors import DeadlineExceeded, Internal, InvalidArgument, PublicError
+from hybrid_ai.errors import DeadlineExceeded, Internal, InvalidArgument, Overloaded, PublicError
 from hybrid_ai.identity import METADATA_KEY, Identity, Verifier
 from hybrid_ai.services.ends import Ends
 from hybrid_ai.services.under_way import UnderWay
@@ -33,6 +34,7 @@ _TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
+    Metadata = Mapping[str, Any]
 
 
 @dataclass
@@ -51,16 +53,9 @@ class Call:
         self.timings[name] = self.timings.get(name, 0.0) + seconds
 
 
-@dataclass(frozen=True, slots=True)
-class _Arrival:
-    """A call as it came: its metadata, which gRPC makes anew whenever asked, and whether no other was under way."""
-
-    metadata: Mapping[str, Any]
-    alone: bool
-
-
 _current: ContextVar[Call] = ContextVar("call")
-_arrived: ContextVar[_Arrival] = ContextVar("arrival")
+# The metadata of a call, which gRPC makes anew whenever asked.
+_metadata: ContextVar[Metadata] = ContextVar("metadata")
 
 
 def current_call() -> Call:
@@ -79,12 +74,10 @@ class Edge(grpc.aio.ServerInterceptor):
         self.gates = gates
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self.under_way = UnderWay()
-        # Calls with one answer that has not been written yet.
-        self._answering = 0
+        self.answering = _Answering()
 
     async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        # Asked at its arrival: what came while another call kept the event loop finds that one still here.
-        _arrived.set(_Arrival(dict(handler_call_details.invocation_metadata or ()), self._answering == 0))
+        _metadata.set(dict(handler_call_details.invocation_metadata or ()))
         method = handler_call_details.method
         known = self._wrapped.get(method)
         if known is not None:
@@ -96,41 +89,27 @@ class Edge(grpc.aio.ServerInterceptor):
         self._wrapped[method] = wrapped
         return wrapped
 
+    def unary(self, method: str, handler: Any) -> Unary:
+        """How a method with one request and one answer is served, for who takes its calls without the interceptor."""
+        return Unary(self, Ends(method), handler.unary_unary, handler.request_deserializer, handler.response_serializer)
+
     def _wrap(self, method: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
         """A single request is taken as a stream of one, and so not before the call is let in."""
         ends = Ends(method)
         parse, write = handler.request_deserializer, {"response_serializer": handler.response_serializer}
         if handler.unary_unary:
-            return grpc.stream_unary_rpc_method_handler(self._unary(ends, handler.unary_unary, parse), **write)
+            return grpc.stream_unary_rpc_method_handler(self.unary(method, handler).serve, **write)
         if handler.unary_stream:
             return grpc.stream_stream_rpc_method_handler(self._stream(ends, handler.unary_stream, parse), **write)
         codecs = {"request_deserializer": parse, **write}
         if handler.stream_unary:
-            return grpc.stream_unary_rpc_method_handler(self._unary(ends, handler.stream_unary, None), **codecs)
+            unary = Unary(self, ends, handler.stream_unary, None, handler.response_serializer)
+            return grpc.stream_unary_rpc_method_handler(unary.serve, **codecs)
         return grpc.stream_stream_rpc_method_handler(self._stream(ends, handler.stream_stream, None), **codecs)
-
-    def _unary(self, ends: Ends, inner: Any, parse: Any) -> Any:
-        async def unary(requests: Any, context: Context) -> Any:
-            self._answering += 1
-            # The task that gRPC serves the call in ends when the answer is written. What the context itself calls then
-            # would refer to the context, and both be garbage that only a collection frees.
-            if (task := asyncio.current_task()) is not None:
-                task.add_done_callback(self._answered)
-            async with _Served(self, ends, context) as served:
-                response = await inner(requests if parse is None else await served.only(parse), context)
-                # At the end of the answer: in its head it would be sent by itself, for which the answer would wait.
-                context.set_trailing_metadata(_server_timing(current_call()))
-                served.code = "OK"
-                return response
-
-        return unary
-
-    def _answered(self, task: object) -> None:
-        self._answering -= 1
 
     def _stream(self, ends: Ends, inner: Any, parse: Any) -> Any:
         async def stream(requests: Any, context: Context) -> AsyncIterator[Any]:
-            async with _Served(self, ends, context, streams=True) as served:
+            async with Served(self, ends, context, _metadata.get(), streams=True) as served:
                 first = True
                 request = requests if parse is None else await served.only(parse)
                 async for response in inner(request, context):
@@ -143,28 +122,121 @@ class Edge(grpc.aio.ServerInterceptor):
         return stream
 
 
-class _Served:
-    """A call from first to last: identity, admission and span at the start; status, log and metrics at the end."""
+class _Answering(AbstractContextManager[None]):
+    """Calls with one answer that has not been written yet. Entered for each; not left before the answer is written."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __enter__(self) -> None:
+        self.calls += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.calls -= 1
+
+
+class Unary:
+    """A method with one answer. Without `parse` its request is a stream."""
+
+    def __init__(self, edge: Edge, ends: Ends, inner: Any, parse: Any, serializer: Any) -> None:
+        self._edge, self._ends, self._inner, self._parse = edge, ends, inner, parse
+        self.serializer = serializer
+        self.answering = edge.answering
+
+    async def serve(self, requests: Any, context: Context) -> Any:
+        """A call from first to last, as gRPC's own server has it served."""
+        served = Served(self._edge, self._ends, context, _metadata.get())
+        self.answering.__enter__()
+        # The task that gRPC serves the call in ends when the answer is written. What the context itself calls then
+        # would refer to the context, and both be garbage that only a collection frees.
+        if (task := asyncio.current_task()) is not None:
+            task.add_done_callback(self.answering.__exit__)
+        return await self._answer(served, requests, context)
+
+    def arrive(self, context: Context) -> Served:
+        """Looks at a call that came: is it let in? Then comes `answer`, else `Served.refuse`."""
+        return Served(self._edge, self._ends, context, dict(context.invocation_metadata() or ()))
+
+    async def answer(self, served: Served, context: Context) -> Any:
+        """Answers a call that was let in, within `answering`."""
+        return await self._answer(served, None, context)
+
+    async def _answer(self, served: Served, requests: Any, context: Context) -> Any:
+        async with served:
+            response = await self._inner(requests if self._parse is None else await served.only(self._parse), context)
+            # At the end of the answer: in its head it would be sent by itself, for which the answer would wait.
+            context.set_trailing_metadata(_server_timing(current_call()))
+            served.code = "OK"
+            return response
+
+
+class Served:
+    """A call from first to last: identity and admission at once, then its span; status, log and metrics at the end.
+
+    `refused`: why it is not let in; nothing else was begun for it.
+    """
 
     __slots__ = (
-        "_bytes", "_context", "_edge", "_ends", "_span", "_started", "_streams", "code", "request_id", "trace_id",
+        "_bytes", "_context", "_edge", "_ends", "_identity", "_metadata", "_span", "_started", "_streams", "code",
+        "refused", "request_id", "trace_id",
     )  # fmt: skip
 
-    def __init__(self, edge: Edge, ends: Ends, context: Context, streams: bool = False) -> None:
-        self._edge, self._ends, self._context, self._streams = edge, ends, context, streams
+    def __init__(self, edge: Edge, ends: Ends, context: Context, metadata: Metadata, streams: bool = False) -> None:
+        self._edge, self._ends, self._context, self._metadata, self._streams = edge, ends, context, metadata, streams
         self._span: tracing.ServerSpan | None = None
         self._bytes = 0
         self._started = time.perf_counter()
         self.code = "UNKNOWN"
         self.request_id = self.trace_id = ""
-
-    async def __aenter__(self) -> _Served:
-        self._edge.under_way.begin()
+        self.refused: Exception | None = None
+        edge.under_way.begin()
         try:
-            self._begin()
+            self._admit()
+        except PublicError as error:
+            # Its traceback refers to this call, which refers to the error: a ring that only a collection frees.
+            self.refused = error.with_traceback(None)
         except Exception as error:
-            await self._end(error)
+            self.refused = error
+
+    def _admit(self) -> None:
+        """No more than it takes to refuse: the rest is done when the call is let in."""
+        edge = self._edge
+        edge.under_way.admit()
+        identity = edge.verifier.verify(self._metadata.get(METADATA_KEY))
+        remaining = self._context.time_remaining()
+        if remaining is not None and remaining <= 0:
+            raise DeadlineExceeded("the deadline passed before the call began")
+        deadline = math.inf if remaining is None else time.monotonic() + remaining
+        CALLER.set(Caller(identity.subject, deadline))
+        if (gate := edge.gates.get(self._ends.method)) is not None:
+            gate()
+        self._identity = identity
+
+    async def refuse(self) -> None:
+        """Ends a call that is not let in."""
+        if self.refused is None:
+            raise RuntimeError("the call was let in")
+        if not isinstance(self.refused, Overloaded):  # these are not told of one by one
+            self._read_ids()
+        await self._end(self.refused)
+
+    async def __aenter__(self) -> Served:
+        if self.refused is not None:
+            await self.refuse()
+        self._read_ids()
+        method = self._ends.method
+        self._span = tracing.server_span(method, self._metadata)
+        _current.set(Call(method, self._identity, self.request_id, self.trace_id))
+        # What came while another call kept the event loop finds that one still here.
+        if self._edge.answering.calls == 1 and not self._streams:
+            CALLER.set(CALLER.get()._replace(alone=True))
         return self
+
+    def _read_ids(self) -> None:
+        metadata = self._metadata
+        request_id, trace = metadata.get("x-request-id", ""), _TRACE.fullmatch(metadata.get("traceparent", ""))
+        self.request_id = request_id if _REQUEST_ID.fullmatch(request_id) else ""
+        self.trace_id = trace[1] if trace else ""
 
     async def only(self, parse: Any) -> Any:
         """The only message of a request that is not a stream."""
@@ -181,26 +253,6 @@ class _Served:
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         await self._end(error)
-
-    def _begin(self) -> None:
-        """What a caller who is refused costs comes first; the rest when the call is let in."""
-        arrival = _arrived.get()
-        metadata = arrival.metadata
-        request_id, trace = metadata.get("x-request-id", ""), _TRACE.fullmatch(metadata.get("traceparent", ""))
-        self.request_id = request_id if _REQUEST_ID.fullmatch(request_id) else ""
-        self.trace_id = trace[1] if trace else ""
-        method = self._ends.method
-        self._edge.under_way.admit()
-        identity = self._edge.verifier.verify(metadata.get(METADATA_KEY))
-        remaining = self._context.time_remaining()
-        if remaining is not None and remaining <= 0:
-            raise DeadlineExceeded("the deadline passed before the call began")
-        deadline = math.inf if remaining is None else time.monotonic() + remaining
-        CALLER.set(Caller(identity.subject, deadline, alone=arrival.alone and not self._streams))
-        if (gate := self._edge.gates.get(method)) is not None:
-            gate()
-        self._span = tracing.server_span(method, metadata)
-        _current.set(Call(method, identity, self.request_id, self.trace_id))
 
     async def _end(self, error: BaseException | None) -> None:
         try:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
 from weakref import WeakValueDictionary
@@ -51,7 +50,7 @@ class SearchService(search_service_pb2_grpc.SearchServiceServicer):
         self, requests: AsyncIterator[pb.IndexManyRequest], context: Any
     ) -> AsyncIterator[pb.IndexManyResponse]:
         """Bulk work: it gives way to interactive calls, and waits for room where the embedder's queue is full."""
-        CALLER.set(dataclasses.replace(CALLER.get(), priority=Priority.BULK))
+        CALLER.set(CALLER.get()._replace(priority=Priority.BULK))
         turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
         async def store(request: pb.IndexManyRequest) -> pb.IndexManyResponse:

@@ -1,7 +1,6 @@
 """TextService: embeddings, labels, moderation, summaries, and pages."""
 
 import asyncio
-import dataclasses
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -62,7 +61,7 @@ class TextService(text_service_pb2_grpc.TextServiceServicer):
     async def EmbedStream(
         self, requests: AsyncIterator[pb.EmbedStreamRequest], context: Any
     ) -> AsyncIterator[pb.EmbedStreamResponse]:
-        CALLER.set(dataclasses.replace(CALLER.get(), priority=Priority.BULK))
+        CALLER.set(CALLER.get()._replace(priority=Priority.BULK))
         async for request in requests:
             texts = list(request.texts)
             checks.reject(checks.check_texts(texts, checks.MAX_TEXTS))

@@ -7,7 +7,7 @@ A context variable, so that what lies between a service and a model need not pas
 import enum
 import math
 from contextvars import ContextVar
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class Priority(enum.IntEnum):
@@ -17,8 +17,7 @@ class Priority(enum.IntEnum):
     BULK = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """`deadline` is a moment of time.monotonic(). Without a priority, the model decides by the work's size.
 
     `alone`: one answer is wanted, and no other call was being answered when this one came.

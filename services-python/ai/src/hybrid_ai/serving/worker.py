@@ -4,6 +4,7 @@ What was cancelled or is too late is dropped before a batch is formed; what cann
 refused at once. Adding a model means giving a worker its `run` function. See queue.py for the order.
 """
 
+import functools
 import math
 import threading
 import time
@@ -60,6 +61,8 @@ class Worker(Generic[P, R]):
         self._name = name
         self._seconds_per_cost = 0.0
         self._queued_items = telemetry.QUEUED_ITEMS.labels(name)
+        # Looking a metric up by its labels takes longer than counting: a flood is counted by the thousand.
+        self._rejected = functools.cache(functools.partial(telemetry.REJECTED.labels, name))
         self._queue_seconds = telemetry.QUEUE_SECONDS.labels(name)
         self._batch_items = telemetry.BATCH_ITEMS.labels(name)
         self._inference_seconds = telemetry.INFERENCE_SECONDS.labels(name)
@@ -178,7 +181,7 @@ class Worker(Generic[P, R]):
         return self._wait_seconds(priority) > _WAIT_SHARE * (deadline - time.monotonic())
 
     def _refusal(self, priority: Priority, reason: str, what: str) -> Overloaded:
-        telemetry.REJECTED.labels(self._name, reason).inc()
+        self._rejected(reason).inc()
         shortest, longest = _RETRY_SECONDS
         wait = self._wait_seconds(priority) if self._seconds_per_cost else _UNKNOWN_WAIT
         return Overloaded(
