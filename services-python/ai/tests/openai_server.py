@@ -72,8 +72,9 @@ class OpenAI:
         await send(b"[DONE]")
 
 
-def settings_for(url: str) -> dict[str, str]:
+def settings_for(url: str, number: str = "", model: str = "big-model") -> dict[str, str]:
+    name = f"AI_OPENAI_{number}"
     return {
-        "AI_OPENAI_BASE_URL": url, "AI_OPENAI_MODEL": "big-model", "AI_OPENAI_API_KEY": "key-1",
-        "AI_OPENAI_SILENCE_SECONDS": "1",
+        f"{name}BASE_URL": url, f"{name}MODEL": model, f"{name}API_KEY": f"key-{number or '1'}",
+        f"{name}SILENCE_SECONDS": "1",
     }  # fmt: skip

@@ -55,8 +55,22 @@ def test_secrets_may_come_from_files(tmp_path: Path) -> None:
 def test_an_upstream_needs_a_model(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="AI_OPENAI_MODEL"):
         load(GOOD | {"AI_OPENAI_BASE_URL": "http://127.0.0.1:1/v1"})
-    upstream = load(GOOD | {"AI_OPENAI_BASE_URL": "http://127.0.0.1:1/v1/", "AI_OPENAI_MODEL": "m"}).upstream
-    assert upstream is not None and upstream.base_url == "http://127.0.0.1:1/v1"
+    (upstream,) = load(GOOD | {"AI_OPENAI_BASE_URL": "http://127.0.0.1:1/v1/", "AI_OPENAI_MODEL": "m"}).upstreams
+    assert upstream.base_url == "http://127.0.0.1:1/v1"
+
+
+def test_upstreams_are_numbered_without_a_gap() -> None:
+    def numbered(*names: str) -> dict[str, str]:
+        return {f"{name}BASE_URL": "http://127.0.0.1:1/v1" for name in names} | {f"{name}MODEL": name for name in names}
+
+    names = ["AI_OPENAI_", *(f"AI_OPENAI_{number}_" for number in range(2, 10))]
+    assert [upstream.model for upstream in load(GOOD | numbered(*names)).upstreams] == names
+    with pytest.raises(ConfigError, match="AI_OPENAI_2_BASE_URL"):
+        load(GOOD | numbered("AI_OPENAI_", "AI_OPENAI_3_"))
+    with pytest.raises(ConfigError, match="AI_OPENAI_BASE_URL"):
+        load(GOOD | numbered("AI_OPENAI_2_"))
+    with pytest.raises(ConfigError, match=r"AI_OPENAI_2_BASE_URL.*AI_OPENAI_2_API_KEY"):
+        load(GOOD | numbered("AI_OPENAI_") | {"AI_OPENAI_2_API_KEY": "k"})
 
 
 def test_no_documents_when_the_folder_is_set_but_empty() -> None:

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 import hybrid_ai
 
 EMBED = 'method="/hybrid.ai.v1.TextService/Embed"'
-WRITER = "SmolLM2-135M-Instruct"
+EMBEDDER, WRITER = "all-MiniLM-L6-v2", "SmolLM2-135M-Instruct"
 
 
 class Moved:
@@ -45,6 +45,7 @@ def test_an_embedding_moves_the_metrics_of_calls_queues_and_tokens(service: Runn
     wait_until(lambda: moved.by(calls) == moved.by(took) == 1 and moved.by(waited) == moved.by(items) == 2)
     assert 1 <= moved.by(runs) <= 2
     assert moved.by(read) == sum(embedding.tokens for embedding in answer.embeddings) == 7
+    assert 1 < service.metric(f'ai_tokens_per_second{{model="{EMBEDDER}"}}') < 1_000_000
 
 
 def test_a_chat_moves_the_metrics_of_tokens_and_generations(service: Running, moved: Moved) -> None:

@@ -1,13 +1,16 @@
 """Answer and Chat with a configured upstream, which works, fails, falls silent or is not there."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
 import pytest
-from conftest import Running, as_service, as_user, wait_until
+from conftest import Loop, Running, as_service, as_user, wait_until
+from google.api import httpbody_pb2
 from grpc_errors import fails, invalid, reason, retry_delay
 from hybrid.ai.v1 import assistant_service_pb2 as pb
+from hybrid.ai.v1 import openai_service_pb2 as openai_pb
 from hybrid.ai.v1 import search_service_pb2 as search_pb
 from openai_server import WORDS, OpenAI, settings_for
 
@@ -180,6 +183,63 @@ def test_what_the_upstream_began_is_not_continued_by_another(falling_back: Runni
     upstream.mode = "broken"
     fails(lambda: chat(falling_back), grpc.StatusCode.UNAVAILABLE)
     fails(lambda: answer(falling_back), grpc.StatusCode.UNAVAILABLE)
+
+
+@pytest.fixture(scope="module")
+def others(loop: Loop) -> Iterator[list[tuple[OpenAI, str]]]:
+    """Two more upstreams."""
+    servers = [OpenAI(), OpenAI()]
+    listening = [loop.run(server.listen()) for server in servers]
+    yield [(server, url) for server, (_, url) in zip(servers, listening, strict=True)]
+    for runner, _ in listening:
+        loop.run(runner.cleanup())
+
+
+@pytest.fixture(scope="module")
+def several(openai: tuple[OpenAI, str], others: list[tuple[OpenAI, str]], start: Callable[..., Running]) -> Running:
+    """big-model on two servers, and another one on a third."""
+    settings = settings_for(openai[1]) | settings_for(others[0][1], "2_") | settings_for(others[1][1], "3_", "other")
+    return with_document(start(**settings))
+
+
+@pytest.mark.parametrize("mode", FAILING)
+def test_another_server_with_the_same_model_takes_over_and_is_no_fallback(
+    several: Running, upstream: OpenAI, others: list[tuple[OpenAI, str]], mode: str
+) -> None:
+    upstream.mode = mode
+    asked = len(others[0][0].requests)
+    events = list(chat(several))
+    assert (events[0].started.model, events[0].started.notice) == ("big-model", "")
+    assert [event.delta.text for event in events[1:-1]] == WORDS
+    assert others[0][0].authorization == "Bearer key-2_"
+    written = answer(several)
+    assert "".join(event.delta.text for event in written) == "".join(WORDS)
+    assert (written[-1].completed.model, written[-1].completed.notice) == ("big-model", "")
+    assert len(others[0][0].requests) == asked + 2 and not others[1][0].requests
+
+
+def test_the_model_here_comes_after_all_servers_of_a_model(
+    several: Running, upstream: OpenAI, others: list[tuple[OpenAI, str]]
+) -> None:
+    upstream.mode = others[0][0].mode = "500"
+    try:
+        first, *_ = chat(several)
+    finally:
+        others[0][0].mode = "words"
+    assert first.started.model == "SmolLM2-135M-Instruct" and "not available" in first.started.notice
+
+
+def test_each_model_is_found_by_its_name(several: Running, upstream: OpenAI, others: list[tuple[OpenAI, str]]) -> None:
+    listed = json.loads(several.openai.ListModels(openai_pb.ListModelsRequest(), metadata=as_user()).content.data)
+    owners = {model["id"]: model["owned_by"] for model in listed["data"]}
+    assert owners["big-model"] == owners["other"] == "upstream"
+    body = {"model": "other", "messages": [{"role": "user", "content": "Hello?"}]}
+    content = httpbody_pb2.HttpBody(content_type="application/json", data=json.dumps(body).encode())
+    request, asked = openai_pb.CreateChatCompletionRequest(content=content), len(upstream.requests)
+    (response,) = several.openai.CreateChatCompletion(request, metadata=as_user())
+    completion = json.loads(response.content.data)
+    assert (completion["model"], completion["system_fingerprint"]) == ("other", "upstream")
+    assert others[1][0].requests[-1]["model"] == "other" and len(upstream.requests) == asked
 
 
 def test_citations_do_not_wait_for_the_upstream(start: Callable[..., Running], openai: tuple[OpenAI, str]) -> None:

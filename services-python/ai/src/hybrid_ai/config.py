@@ -11,6 +11,8 @@ from pathlib import Path
 
 SERVICE_FOLDER = Path(__file__).resolve().parent.parent.parent
 
+_MOST_UPSTREAMS = 9
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -26,7 +28,6 @@ class Upstream:
     model: str
     api_key: str
     silence_seconds: float  # without a piece of its answer: then it has failed
-    fallback: bool  # whether the model here, or extraction, stands in for it
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Config:
     data_dir: Path
     models_dir: Path
     documents_dir: Path | None
-    upstream: Upstream | None
+    upstreams: tuple[Upstream, ...]  # the first one's model writes answers and chats that name no model
+    fallback: bool  # whether the model here, or extraction, stands in for them
     log_format: str
     log_level: str
     embed_threads: int  # of onnxruntime
@@ -133,7 +135,8 @@ def load(environment: Mapping[str, str] | None = None) -> Config:
         data_dir=Path(read.text("AI_DATA_DIR", str(SERVICE_FOLDER / ".data"))),
         models_dir=Path(read.text("AI_MODELS_DIR", str(SERVICE_FOLDER / ".models"))),
         documents_dir=_documents_dir(read),
-        upstream=_upstream(read),
+        upstreams=_upstreams(read),
+        fallback=read.choice("AI_OPENAI_FALLBACK", "local", ("local", "none")) == "local",
         log_format=read.choice("LOG_FORMAT", "human", ("human", "json")),
         log_level=read.choice("LOG_LEVEL", "info", ("debug", "info", "warning", "warn", "error")),
         embed_threads=read.integer("AI_EMBED_THREADS", min(cores, 4), 1, 256),
@@ -167,17 +170,23 @@ def _documents_dir(read: _Reader) -> Path | None:
     return folder
 
 
-def _upstream(read: _Reader) -> Upstream | None:
-    url = read.url("AI_OPENAI_BASE_URL")
+def _upstreams(read: _Reader) -> tuple[Upstream, ...]:
+    """AI_OPENAI_… is the first one, AI_OPENAI_2_… the second, and so on."""
+    names = ["AI_OPENAI_", *(f"AI_OPENAI_{number}_" for number in range(2, _MOST_UPSTREAMS + 1))]
+    found = [_upstream(read, name) for name in names]
+    count = sum(one is not None for one in found)
+    if None in found[:count]:
+        missing = names[found.index(None)]
+        raise ConfigError(f"{missing}BASE_URL: is not set, but a later one is; they are numbered without a gap")
+    return tuple(one for one in found if one is not None)
+
+
+def _upstream(read: _Reader, name: str) -> Upstream | None:
+    url, model, key = read.url(f"{name}BASE_URL"), read.text(f"{name}MODEL", ""), read.secret(f"{name}API_KEY")
     if not url:
+        if model or key:
+            raise ConfigError(f"{name}BASE_URL: is needed where {name}{'MODEL' if model else 'API_KEY'} is set")
         return None
-    model = read.text("AI_OPENAI_MODEL", "")
     if not model:
-        raise ConfigError("AI_OPENAI_MODEL='': a model's name is needed where AI_OPENAI_BASE_URL is set")
-    return Upstream(
-        url,
-        model,
-        read.secret("AI_OPENAI_API_KEY"),
-        silence_seconds=float(read.integer("AI_OPENAI_SILENCE_SECONDS", 60, 1, 600)),
-        fallback=read.choice("AI_OPENAI_FALLBACK", "local", ("local", "none")) == "local",
-    )
+        raise ConfigError(f"{name}MODEL='': a model's name is needed where {name}BASE_URL is set")
+    return Upstream(url, model, key, silence_seconds=float(read.integer(f"{name}SILENCE_SECONDS", 60, 1, 600)))

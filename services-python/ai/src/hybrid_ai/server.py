@@ -91,7 +91,7 @@ class Service:
         self.recommender = Recommender(config.models_dir, config.data_dir)
         self.forecasting = NumericWorker("forecast", _FORECAST_QUEUE)
         self.local = LocalGenerator(config.models_dir, config.chat_threads, config.chat_context, config.chat_queue)
-        self.upstream = UpstreamGenerator(config.upstream) if config.upstream else None
+        self.upstreams = [UpstreamGenerator(upstream) for upstream in config.upstreams]
         self.health = health.aio.HealthServicer()
         gates = self._gates()
         self._edge = Edge(Verifier(config.secret), gates)
@@ -112,11 +112,14 @@ class Service:
 
     def _add_services(self) -> None:
         server: Any = self._acceptors
-        fallback = self.config.upstream is not None and self.config.upstream.fallback
-        writers = Writers(self.local, self.upstream, fallback)
-        chat = writers.of(self.upstream.model if self.upstream else self.local.model)
+        fallback, first = self.config.fallback, self.upstreams[0].model if self.upstreams else self.local.model
+        writers = Writers(self.local, self.upstreams, fallback)
         assistant = AssistantService(
-            self.index, Extractor(self.embedding), chat=chat, writer=self.upstream, fallback=fallback
+            self.index,
+            Extractor(self.embedding),
+            chat=writers.of(first),
+            writers=[upstream for upstream in self.upstreams if upstream.model == first],
+            fallback=fallback,
         )
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
         fetcher = (
@@ -145,12 +148,12 @@ class Service:
         self._run_beside("watching the event loop", _watch_loop())
         await self.embedding.warm_up()
         await self.moderation.score(["ready"])
-        if self.config.chat_load == "start" and self.upstream is None:
+        if self.config.chat_load == "start" and not self.upstreams:
             await self.local.load()
         for name in ("", *(name for name in _NAMES if name != SEARCH)):  # that one when the index is filled
             await self._set_health(name, True)
         self._run_beside("filling the index", self._fill_index())
-        if self.config.chat_load == "background" and self.upstream is None:
+        if self.config.chat_load == "background" and not self.upstreams:
             self._run_beside("loading the chat model", self.local.load())
         host = self.config.listen.rpartition(":")[0]
         _LOG.info("ready", extra={"listen": f"{host}:{self.port}", "metrics_port": self.metrics_port})
@@ -163,8 +166,7 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
-            if self.upstream is not None:
-                await self.upstream.close()
+            await asyncio.gather(*(upstream.close() for upstream in self.upstreams))
         finally:
             await asyncio.to_thread(self._close)
 

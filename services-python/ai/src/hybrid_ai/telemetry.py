@@ -23,7 +23,7 @@ BATCH_ITEMS = Histogram("ai_batch_items", "Items in one run of a model", ["model
 INFERENCE_SECONDS = Histogram("ai_inference_seconds", "Time of one run of a model", ["model"], buckets=_SECONDS)
 TOKENS = Counter("ai_tokens", "Tokens read or written by a model", ["model", "direction"])
 TOKENS_PER_SECOND = Gauge(
-    "ai_tokens_per_second", "Speed of the last generation", ["model"], multiprocess_mode="livemostrecent"
+    "ai_tokens_per_second", "Speed of a model's last run", ["model"], multiprocess_mode="livemostrecent"
 )
 GENERATIONS_ACTIVE = Gauge("ai_generations_active", "Generations that run now", multiprocess_mode="livesum")
 CANCELLED = Counter("ai_cancelled", "Work stopped because its caller went away, by stage", ["stage"])

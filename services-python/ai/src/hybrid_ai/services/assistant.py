@@ -40,8 +40,8 @@ _FINISH = {"stop": pb.FINISH_REASON_STOP, "length": pb.FINISH_REASON_LENGTH}
 class AssistantService(assistant_service_pb2_grpc.AssistantServiceServicer):
     """Implements hybrid.ai.v1.AssistantService.
 
-    `chat` are who writes chats, in order of preference; `writer`, where given, writes answers instead of extracting
-    them, and `fallback` says whether an answer is extracted when it fails.
+    `chat` are who writes chats, in order of preference; `writers`, where given, write answers instead of extracting
+    them, and `fallback` says whether an answer is extracted when they fail.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class AssistantService(assistant_service_pb2_grpc.AssistantServiceServicer):
         index: DocumentIndex,
         extractor: Extractor,
         chat: Sequence[Generator],
-        writer: Generator | None,
+        writers: Sequence[Generator],
         fallback: bool,
     ) -> None:
         self._index = index
         self._extractor = extractor
         self._chat = chat
-        self._writer = writer
+        self._writers = writers
         self._fallback = fallback
 
     async def Answer(self, request: pb.AnswerRequest, context: Any) -> AsyncIterator[pb.AnswerResponse]:
@@ -69,7 +69,7 @@ class AssistantService(assistant_service_pb2_grpc.AssistantServiceServicer):
         call.add_timing("inference", hits.timing.inference)
         passages = [found for found, _ in hits.found]
         reading = self._extractor.read(request.question, [passage.text for passage in passages], hits.vector)
-        writes = self._writer is not None and passages
+        writes = self._writers and passages
         events = self._write(request, passages, reading) if writes else self._extract(passages, reading)
         async with contextlib.aclosing(events):
             async for event in events:
@@ -109,13 +109,12 @@ class AssistantService(assistant_service_pb2_grpc.AssistantServiceServicer):
         self, request: pb.AnswerRequest, passages: list[Found], reading: Reading
     ) -> AsyncGenerator[pb.AnswerResponse, None]:
         """Citations come at once; a writer that fails before its first piece is replaced by extraction."""
-        assert self._writer is not None
         for event in _citations(passages):
             yield event
         numbered = "\n\n".join(f"[{number}] {passage.text}" for number, passage in enumerate(passages, 1))
         messages = [("system", _INSTRUCTIONS), ("user", f"{numbered}\n\nQuestion: {request.question}")]
         try:
-            begun = await begin([self._writer], Generation(messages, ANSWER_TOKENS, DEFAULT_TEMPERATURE, None))
+            begun = await begin(self._writers, Generation(messages, ANSWER_TOKENS, DEFAULT_TEMPERATURE, None))
         except (InvalidArgument, Overloaded, Unavailable) as error:
             if not self._fallback:
                 raise _about_the_question(error) from None
@@ -129,7 +128,7 @@ class AssistantService(assistant_service_pb2_grpc.AssistantServiceServicer):
                 if isinstance(piece, str):
                     yield pb.AnswerResponse(delta=pb.AnswerDelta(text=piece))
         # Whether the passages hold the answer is for the text to say: nobody here has judged it.
-        yield pb.AnswerResponse(completed=pb.AnswerCompleted(model=self._writer.model, found=True))
+        yield pb.AnswerResponse(completed=pb.AnswerCompleted(model=begun.writer.model, found=True))
 
 
 def _about_the_question(error: PublicError) -> PublicError:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -34,16 +34,19 @@ _BUILD_INLINE = 16
 
 @dataclass(frozen=True)
 class Writers:
-    """Who may write: the model here, a configured upstream, and whether the one stands in for the other."""
+    """Who may write: the model here, configured upstreams, and whether the one stands in for the others."""
 
     local: Generator
-    upstream: Generator | None
+    upstreams: Sequence[Generator]
     fallback: bool
 
     def of(self, model: str) -> list[Generator]:
-        """Who writes for a model's name, in order. Raises NotFound."""
-        if self.upstream is not None and model == self.upstream.model:
-            return [self.upstream, self.local] if self.fallback else [self.upstream]
+        """Who writes for a model's name, in order: every upstream that has it, then the model here.
+
+        Raises NotFound.
+        """
+        if found := [upstream for upstream in self.upstreams if upstream.model == model]:
+            return [*found, self.local] if self.fallback else found
         if model == self.local.model:
             return [self.local]
         raise NotFound(f"The model {model!r} does not exist here; GET /v1/models lists those that do.")
@@ -85,8 +88,7 @@ class OpenAIService(openai_service_pb2_grpc.OpenAIServiceServicer):
 
     def _models(self) -> list[dict[str, Any]]:
         owners = {MODEL_NAME: "local", self._writers.local.model: SMALL}
-        if self._writers.upstream is not None:
-            owners[self._writers.upstream.model] = UPSTREAM
+        owners |= {upstream.model: UPSTREAM for upstream in self._writers.upstreams}
         return [{"id": name, "object": "model", "created": 0, "owned_by": owner} for name, owner in owners.items()]
 
     async def _begin(self, data: bytes) -> tuple[ChatRequest, Begun]:

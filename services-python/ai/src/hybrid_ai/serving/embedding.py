@@ -1,6 +1,7 @@
 """Embeddings for every part of the service: tokens first, then batches on the model's worker."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ class EmbeddingModel:
         self._embedder = embedder
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
         self._tokens = telemetry.TOKENS.labels(MODEL_NAME, "read")
+        self._tokens_per_second = telemetry.TOKENS_PER_SECOND.labels(MODEL_NAME)
         self._worker: Worker[Encoding, Vectors] = Worker(
             "embed",
             self._run,
@@ -83,8 +85,11 @@ class EmbeddingModel:
 
     def _run(self, batch: Sequence[Work[Encoding, Vectors]]) -> Sequence[Vectors]:
         encodings = [work.payload for work in batch]
-        self._tokens.inc(sum(len(encoding.ids) for encoding in encodings))
-        return list(self._embedder.embed(encodings))
+        tokens, started = sum(len(encoding.ids) for encoding in encodings), time.perf_counter()
+        vectors = list(self._embedder.embed(encodings))
+        self._tokens.inc(tokens)
+        self._tokens_per_second.set(tokens / (time.perf_counter() - started))
+        return vectors
 
     def _run_alone(self, encoding: Encoding) -> Vectors:
         self._tokens.inc(len(encoding.ids))
