@@ -21,7 +21,7 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]  # grpc's stubs le
 _AT_ONCE = 16
 _PARTS = (
     "_find_method_handler", "_finish_handler_with_unary_response", "_HandlerCallDetails", "_schedule_rpc_coro",
-    "_ServicerContext", "ExecuteBatchError",
+    "_RequestCallError", "_ServicerContext", "ExecuteBatchError",
 )  # fmt: skip
 AVAILABLE = all(hasattr(cygrpc, part) for part in _PARTS) and hasattr(cygrpc.AioServer, "_request_registered_call")
 
