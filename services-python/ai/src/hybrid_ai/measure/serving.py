@@ -95,18 +95,25 @@ def health(seconds: float) -> Report:
 
 
 def overload(seconds: float) -> Report:
-    """Twice as many calls as the service can answer: what it still does, how fast it refuses, what it holds."""
+    """Twice as many calls as the service can answer: what it still does, how fast it refuses, what it holds.
+
+    What it can do is measured before and after: a machine's speed drifts within a minute.
+    """
     with Service() as service:
-        saturation = Client(service, Load("embed", min(seconds, 10), concurrency=64)).result()["texts_per_second"]
+        full = Load("embed", min(seconds, 10), concurrency=64)
+        first = Client(service, full).result()["texts_per_second"]
         before = service.memory()
-        flood = Client(service, Load("embed", seconds, rate=2 * saturation, timeout=1.0))
+        flood = Client(service, Load("embed", seconds, rate=2 * first, timeout=1.0))
         time.sleep(seconds / 2)
         halfway = service.memory()
         flooded = flood.result()
         after = service.memory()
-    outcomes = flooded["outcomes"]
+        last = Client(service, full).result()["texts_per_second"]
+    outcomes, saturation = flooded["outcomes"], (first + last) / 2
     return {
         "saturation": round(saturation, 1),
+        "saturation_before": round(first, 1),
+        "saturation_after": round(last, 1),
         "goodput": round(flooded["texts_per_second"], 1),
         "ratio": round(flooded["texts_per_second"] / saturation, 3),
         "outcomes": outcomes,
