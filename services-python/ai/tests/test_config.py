@@ -69,6 +69,9 @@ def test_upstreams_are_numbered_without_a_gap() -> None:
         load(GOOD | numbered("AI_OPENAI_", "AI_OPENAI_3_"))
     with pytest.raises(ConfigError, match="AI_OPENAI_BASE_URL"):
         load(GOOD | numbered("AI_OPENAI_2_"))
+    for unknown in ("AI_OPENAI_1_", "AI_OPENAI_10_"):
+        with pytest.raises(ConfigError, match=rf"{unknown}BASE_URL.*to AI_OPENAI_9_"):
+            load(GOOD | numbered("AI_OPENAI_", unknown))
     with pytest.raises(ConfigError, match=r"AI_OPENAI_2_BASE_URL.*AI_OPENAI_2_API_KEY"):
         load(GOOD | numbered("AI_OPENAI_") | {"AI_OPENAI_2_API_KEY": "k"})
 

@@ -5,6 +5,7 @@ A bad value is a ConfigError that names the key, the value and what is allowed. 
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 SERVICE_FOLDER = Path(__file__).resolve().parent.parent.parent
 
 _MOST_UPSTREAMS = 9
+_NUMBERED = re.compile(r"AI_OPENAI_(\d+)_")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -172,6 +174,11 @@ def _documents_dir(read: _Reader) -> Path | None:
 
 def _upstreams(read: _Reader) -> tuple[Upstream, ...]:
     """AI_OPENAI_… is the first one, AI_OPENAI_2_… the second, and so on."""
+    for key, value in read.environment.items():
+        number = _NUMBERED.match(key)
+        if number is not None and value.strip() and number[1] not in map(str, range(2, _MOST_UPSTREAMS + 1)):
+            allowed = f"AI_OPENAI_… is the first upstream, and AI_OPENAI_2_… to AI_OPENAI_{_MOST_UPSTREAMS}_… are more"
+            raise ConfigError(f"{key}: there is no such number; {allowed}")
     names = ["AI_OPENAI_", *(f"AI_OPENAI_{number}_" for number in range(2, _MOST_UPSTREAMS + 1))]
     found = [_upstream(read, name) for name in names]
     count = sum(one is not None for one in found)
