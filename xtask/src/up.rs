@@ -99,7 +99,7 @@ fn welcome(stack: &Stack, took: Duration) -> Result<()> {
          {} curl -N {public}/v1/assistant:answer --json '{{\"question\": \"What does the gateway do?\"}}'\n         \
          curl {public}/api/notes -H \"authorization: Bearer $ALICE\" --json '{{\"title\": \"Tea\", \"text\": \"The \
          kettle boils at a hundred degrees.\"}}'\n         \
-         curl '{public}/v1/search?query=hot+water' -H \"authorization: Bearer $ALICE\"\n         {}\n",
+         curl '{public}/v1/search?query=hot+water&collection=notes' -H \"authorization: Bearer $ALICE\"\n         {}\n",
         paint(GREEN, "ready"),
         term::elapsed(took),
         head("page"),
