@@ -229,6 +229,16 @@ def test_the_model_here_comes_after_all_servers_of_a_model(
     assert first.started.model == "SmolLM2-135M-Instruct" and "not available" in first.started.notice
 
 
+def test_the_model_here_says_that_it_stands_in_for_one_of_its_own_name(
+    start: Callable[..., Running], openai: tuple[OpenAI, str]
+) -> None:
+    upstream, url = openai
+    service = start(**settings_for(url, model="SmolLM2-135M-Instruct"))
+    upstream.mode = "500"
+    first, *_ = chat(service)
+    assert "not available" in first.started.notice and "demonstration" in first.started.notice
+
+
 def test_each_model_is_found_by_its_name(several: Running, upstream: OpenAI, others: list[tuple[OpenAI, str]]) -> None:
     listed = json.loads(several.openai.ListModels(openai_pb.ListModelsRequest(), metadata=as_user()).content.data)
     owners = {model["id"]: model["owned_by"] for model in listed["data"]}

@@ -13,7 +13,7 @@ _LOG = logging.getLogger("hybrid_ai.generation")
 
 @dataclass(frozen=True)
 class Begun:
-    """A generation that has begun: its pieces, who writes, and whether in place of another model. To be closed."""
+    """A generation that has begun: its pieces, who writes, and whether the model here stands in. To be closed."""
 
     writer: Generator
     fallback: bool
@@ -48,5 +48,5 @@ async def begin(writers: Sequence[Generator], request: Generation) -> Begun:
             await stream.aclose()
             raise
         else:
-            return Begun(writer, writer.model != writers[0].model, first, stream)
+            return Begun(writer, position > 0 and writer.notice != "", first, stream)
     raise AssertionError("there is at least one writer")
