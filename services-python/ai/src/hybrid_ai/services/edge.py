@@ -151,17 +151,14 @@ class Unary:
         # would refer to the context, and both be garbage that only a collection frees.
         if (task := asyncio.current_task()) is not None:
             task.add_done_callback(self.answering.__exit__)
-        return await self._answer(served, requests, context)
+        return await self.answer(served, context, requests)
 
     def arrive(self, context: Context) -> Served:
         """Looks at a call that came: is it let in? Then comes `answer`, else `Served.refuse`."""
         return Served(self._edge, self._ends, context, dict(context.invocation_metadata() or ()))
 
-    async def answer(self, served: Served, context: Context) -> Any:
-        """Answers a call that was let in, within `answering`."""
-        return await self._answer(served, None, context)
-
-    async def _answer(self, served: Served, requests: Any, context: Context) -> Any:
+    async def answer(self, served: Served, context: Context, requests: Any = None) -> Any:
+        """Answers a call that was let in, within `answering`. `requests` is what came where that is a stream."""
         async with served:
             response = await self._inner(requests if self._parse is None else await served.only(self._parse), context)
             # At the end of the answer: in its head it would be sent by itself, for which the answer would wait.

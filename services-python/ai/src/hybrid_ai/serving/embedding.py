@@ -85,12 +85,17 @@ class EmbeddingModel:
 
     def _run(self, batch: Sequence[Work[Encoding, Vectors]]) -> Sequence[Vectors]:
         encodings = [work.payload for work in batch]
-        tokens, started = sum(len(encoding.ids) for encoding in encodings), time.perf_counter()
+        started = time.perf_counter()
         vectors = list(self._embedder.embed(encodings))
-        self._tokens.inc(tokens)
-        self._tokens_per_second.set(tokens / (time.perf_counter() - started))
+        self._count(sum(len(encoding.ids) for encoding in encodings), started)
         return vectors
 
     def _run_alone(self, encoding: Encoding) -> Vectors:
-        self._tokens.inc(len(encoding.ids))
-        return self._embedder.embed_alone(encoding)
+        started = time.perf_counter()
+        vector = self._embedder.embed_alone(encoding)
+        self._count(len(encoding.ids), started)
+        return vector
+
+    def _count(self, tokens: int, started: float) -> None:
+        self._tokens.inc(tokens)
+        self._tokens_per_second.set(tokens / (time.perf_counter() - started))

@@ -102,7 +102,7 @@ class FairQueue(Generic[P, R]):
         return self._greediest(priority, (own.works if own else 0) + size)
 
     def take(self, most: int) -> tuple[list[Work[P, R]], list[Job[P, R]]]:
-        """The next batch, of `most` works, and the jobs that were dropped because their deadline has passed."""
+        """The next batch, of `most` works at most, and the jobs that were dropped because their deadline has passed."""
         expired: list[Job[P, R]] = []
         batch: list[Work[P, R]] = []
         while not batch and self.waiting:

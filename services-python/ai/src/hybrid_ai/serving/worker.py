@@ -115,7 +115,7 @@ class Worker(Generic[P, R]):
     def _run_alone(self, job: Job[P, R], run: Callable[[P], R]) -> tuple[list[R], Timing]:
         """Runs the only work of a job here and now."""
         if job.expired:
-            telemetry.REJECTED.labels(self._name, "expired").inc()
+            self._rejected("expired").inc()
             raise DeadlineExceeded(f"the deadline passed before the {self._name} model ran")
         (work,) = (work for works in job.classes.values() for work in works)
         with tracing.span(f"model {self._name}", items=1, queue_seconds=0.0):
@@ -150,7 +150,7 @@ class Worker(Generic[P, R]):
         displaced: list[Job[P, R]] = []
         with self._lock:
             if self._closing:
-                telemetry.REJECTED.labels(self._name, "shutdown").inc()
+                self._rejected("shutdown").inc()
                 raise Unavailable("the service is shutting down", reason="SHUTTING_DOWN")
             if self._too_late(job.priority, job.caller.deadline):
                 raise self._refusal(job.priority, "deadline", _TOO_LATE)
@@ -212,7 +212,7 @@ class Worker(Generic[P, R]):
                 if self._queue.waiting:
                     self._changed.notify()  # a job of many works woke one thread
             if expired:
-                telemetry.REJECTED.labels(self._name, "expired").inc(len(expired))
+                self._rejected("expired").inc(len(expired))
                 fail(expired, DeadlineExceeded(f"the deadline passed in the {self._name} queue"))
             if batch:
                 self._run_batch(batch)
